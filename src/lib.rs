@@ -1,0 +1,1 @@
+//! guest-termination-operator: ends Genesys Cloud web-messaging guest sessions declared as `GuestTermination` objects.

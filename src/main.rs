@@ -1,0 +1,2 @@
+//! The `guest-termination-operator` program.
+fn main() {}

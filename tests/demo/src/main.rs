@@ -1,0 +1,2 @@
+//! Shows the main job on a real API server.
+fn main() {}
