@@ -1,0 +1,51 @@
+//! The first of the three seams: time.
+//!
+//! Waits use the monotonic clock and records the wall clock: a wall clock that jumps must neither cut a wait short nor
+//! stretch it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use k8s_openapi::jiff::Timestamp;
+
+/// Wall time, monotonic time and sleep, from one source.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The wall clock's time, for records and for instants that others named.
+    fn now(&self) -> Timestamp;
+    /// Time since an arbitrary origin of this process; never goes back.
+    fn monotonic(&self) -> Duration;
+    /// Completes when that much monotonic time has passed.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// A clock that every part of the operator shares.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's own clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    origin: tokio::time::Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time starts at zero now.
+    pub fn shared() -> SharedClock {
+        Arc::new(Self {
+            origin: tokio::time::Instant::now(),
+        })
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
