@@ -7,4 +7,10 @@ pub mod api;
 #[cfg(feature = "operator")]
 pub mod clock;
 #[cfg(feature = "operator")]
+pub mod genesys;
+#[cfg(feature = "operator")]
 pub mod termination;
+#[cfg(feature = "operator")]
+pub mod transport;
+#[cfg(feature = "operator")]
+pub mod webhook;
