@@ -261,3 +261,6 @@ fn allowed(headers: &HeaderMap) -> Option<u32> {
         .ok()
         .filter(|allowed| (1..=100_000).contains(allowed))
 }
+
+#[cfg(test)]
+mod tests;
