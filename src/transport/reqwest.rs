@@ -130,7 +130,7 @@ impl Resolve for GuardedResolver {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let admitted: Vec<SocketAddr> = found.filter(|address| policy.admits(address.ip())).collect();
             if admitted.is_empty() {
-                return Err(Box::new(TransportError::Blocked).into());
+                return Err(TransportError::Blocked.into());
             }
             Ok(Box::new(admitted.into_iter()) as Addrs)
         })
