@@ -1,9 +1,9 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use k8s_openapi::jiff::Timestamp;
-use proptest::prelude::*;
 use rstest::rstest;
-use std::time::Duration;
 
 use super::*;
 use crate::{
@@ -11,9 +11,14 @@ use crate::{
     transport::Lost,
 };
 
+mod properties;
+
 const CORRELATED: (&str, &str) = ("inin-correlation-id", "c0ffee");
 const GONE: Failure = Failure::NotFound { conclusive: true };
 const MISSING: Failure = Failure::NotFound { conclusive: false };
+const FOREIGN_404: Failure = Failure::Suspicious(Suspicion::ForeignNotFound);
+const FOREIGN_4XX: Failure = Failure::Suspicious(Suspicion::ForeignError);
+const WRONG: Call = Call::Failed(Failure::Suspicious(Suspicion::WrongBody));
 
 fn received(status: u16, headers: &[(&str, &str)], body: &str) -> Received {
     Received {
@@ -123,9 +128,9 @@ fn a_time_that_is_odd_is_left_out() {
 #[case(202, "", Call::Accepted)]
 #[case(202, "<html>", Call::Accepted)]
 #[case(200, r#"{"id":"guest-2"}"#, Call::Failed(Failure::Suspicious(Suspicion::OtherGuest)))]
-#[case(200, "<html>", Call::Failed(Failure::Suspicious(Suspicion::WrongBody)))]
-#[case(200, "{", Call::Failed(Failure::Suspicious(Suspicion::WrongBody)))]
-#[case(200, "\"ok\"", Call::Failed(Failure::Suspicious(Suspicion::WrongBody)))]
+#[case(200, "<html>", WRONG)]
+#[case(200, "{", WRONG)]
+#[case(200, "\"ok\"", WRONG)]
 #[case(
     200,
     r#"{"error":"no route"}"#,
@@ -141,10 +146,10 @@ fn a_time_that_is_odd_is_left_out() {
     r#"{"kind":"Status","status":"Success"}"#,
     Call::Failed(Failure::Suspicious(Suspicion::WrongBody))
 )]
-#[case(200, r#"{"status":500}"#, Call::Failed(Failure::Suspicious(Suspicion::WrongBody)))]
-#[case(201, "", Call::Failed(Failure::Suspicious(Suspicion::WrongBody)))]
-#[case(205, "", Call::Failed(Failure::Suspicious(Suspicion::WrongBody)))]
-#[case(206, "", Call::Failed(Failure::Suspicious(Suspicion::WrongBody)))]
+#[case(200, r#"{"status":500}"#, WRONG)]
+#[case(201, "", WRONG)]
+#[case(205, "", WRONG)]
+#[case(206, "", WRONG)]
 fn a_2xx_to_a_terminate(#[case] status: u16, #[case] body: &str, #[case] expected: Call) {
     assert_eq!(call_for(&received(status, &[], body)), expected);
 }
@@ -171,18 +176,18 @@ fn a_look_needs_a_200(#[case] status: u16) {
 #[case(404, &[CORRELATED], String::new(), MISSING)]
 #[case(404, &[("x-request-id", "r-1")], String::new(), MISSING)]
 // What gateways say.
-#[case(404, &[], String::new(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[("x-request-id", " ")], String::new(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[CORRELATED], "<html>".to_owned(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[CORRELATED], "404 page not found\n".to_owned(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[CORRELATED], r#"{"kind":"Status","code":404,"message":"m"}"#.to_owned(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[CORRELATED], r#"{"message":"no Route matched with those values"}"#.to_owned(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[CORRELATED], r#"{"status":404,"error":"Not Found","path":"/"}"#.to_owned(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[], vendor_error(404, "route.not.found"), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[], vendor_error(400, "not.found"), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[], r#"{"code":"not.found","message":5}"#.to_owned(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(404, &[], r#"{"code":"not.found","status":"404"}"#.to_owned(), Failure::Suspicious(Suspicion::ForeignNotFound))]
-#[case(410, &[], "gone".to_owned(), Failure::Suspicious(Suspicion::ForeignNotFound))]
+#[case(404, &[], String::new(), FOREIGN_404)]
+#[case(404, &[("x-request-id", " ")], String::new(), FOREIGN_404)]
+#[case(404, &[CORRELATED], "<html>".to_owned(), FOREIGN_404)]
+#[case(404, &[CORRELATED], "404 page not found\n".to_owned(), FOREIGN_404)]
+#[case(404, &[CORRELATED], r#"{"kind":"Status","code":404,"message":"m"}"#.to_owned(), FOREIGN_404)]
+#[case(404, &[CORRELATED], r#"{"message":"no Route matched with those values"}"#.to_owned(), FOREIGN_404)]
+#[case(404, &[CORRELATED], r#"{"status":404,"error":"Not Found","path":"/"}"#.to_owned(), FOREIGN_404)]
+#[case(404, &[], vendor_error(404, "route.not.found"), FOREIGN_404)]
+#[case(404, &[], vendor_error(400, "not.found"), FOREIGN_404)]
+#[case(404, &[], r#"{"code":"not.found","message":5}"#.to_owned(), FOREIGN_404)]
+#[case(404, &[], r#"{"code":"not.found","status":"404"}"#.to_owned(), FOREIGN_404)]
+#[case(410, &[], "gone".to_owned(), FOREIGN_404)]
 // Refusals for good, in the vendor's shape and in another.
 #[case(400, &[], vendor_error(400, "bad.request"), Failure::Refused)]
 #[case(405, &[], vendor_error(405, "method.not.allowed"), Failure::Refused)]
@@ -191,13 +196,13 @@ fn a_look_needs_a_200(#[case] status: u16) {
 #[case(422, &[], vendor_error(422, "invalid"), Failure::Refused)]
 #[case(418, &[], vendor_error(418, "teapot"), Failure::Refused)]
 #[case(400, &[], r#"{"code":"bad.request","message":"m"}"#.to_owned(), Failure::Refused)]
-#[case(400, &[], r#"{"code":"bad.request"}"#.to_owned(), Failure::Suspicious(Suspicion::ForeignError))]
-#[case(400, &[], r#"{"code":"0bad","message":"m"}"#.to_owned(), Failure::Suspicious(Suspicion::ForeignError))]
-#[case(400, &[], vendor_error(422, "bad.request"), Failure::Suspicious(Suspicion::ForeignError))]
-#[case(400, &[], "<html>".to_owned(), Failure::Suspicious(Suspicion::ForeignError))]
-#[case(400, &[], String::new(), Failure::Suspicious(Suspicion::ForeignError))]
-#[case(405, &[], "Method Not Allowed".to_owned(), Failure::Suspicious(Suspicion::ForeignError))]
-#[case(422, &[], "[]".to_owned(), Failure::Suspicious(Suspicion::ForeignError))]
+#[case(400, &[], r#"{"code":"bad.request"}"#.to_owned(), FOREIGN_4XX)]
+#[case(400, &[], r#"{"code":"0bad","message":"m"}"#.to_owned(), FOREIGN_4XX)]
+#[case(400, &[], vendor_error(422, "bad.request"), FOREIGN_4XX)]
+#[case(400, &[], "<html>".to_owned(), FOREIGN_4XX)]
+#[case(400, &[], String::new(), FOREIGN_4XX)]
+#[case(405, &[], "Method Not Allowed".to_owned(), FOREIGN_4XX)]
+#[case(422, &[], "[]".to_owned(), FOREIGN_4XX)]
 #[case(301, &[], String::new(), Failure::Suspicious(Suspicion::Redirect))]
 #[case(302, &[], vendor_error(302, "x"), Failure::Suspicious(Suspicion::Redirect))]
 #[case(307, &[], String::new(), Failure::Suspicious(Suspicion::Redirect))]
@@ -218,7 +223,7 @@ fn a_look_needs_a_200(#[case] status: u16) {
 #[case(504, &[], String::new(), Failure::Transient)]
 #[case(599, &[], String::new(), Failure::Transient)]
 #[case(409, &[], vendor_error(409, "conflict"), Failure::Unanswered)]
-#[case(101, &[], String::new(), Failure::Suspicious(Suspicion::ForeignError))]
+#[case(101, &[], String::new(), FOREIGN_4XX)]
 fn a_failure_has_its_row(
     #[case] status: u16,
     #[case] headers: &[(&str, &str)],
@@ -257,9 +262,9 @@ fn only_the_vendors_own_word_proves_that_nothing_happened(
 #[case(200, BodyEnd::TimedOut, Failure::Unanswered)]
 #[case(200, BodyEnd::OverCap, Failure::Suspicious(Suspicion::WrongBody))]
 #[case(404, BodyEnd::Interrupted, Failure::Unanswered)]
-#[case(404, BodyEnd::OverCap, Failure::Suspicious(Suspicion::ForeignNotFound))]
+#[case(404, BodyEnd::OverCap, FOREIGN_404)]
 #[case(400, BodyEnd::TimedOut, Failure::Unanswered)]
-#[case(400, BodyEnd::OverCap, Failure::Suspicious(Suspicion::ForeignError))]
+#[case(400, BodyEnd::OverCap, FOREIGN_4XX)]
 #[case(429, BodyEnd::TimedOut, Failure::Throttled)]
 #[case(401, BodyEnd::Interrupted, Failure::Unauthorized)]
 #[case(302, BodyEnd::Interrupted, Failure::Suspicious(Suspicion::Redirect))]
@@ -362,69 +367,5 @@ fn a_correlation_id_that_cannot_be_printed_gives_way_to_the_request_id() {
             .insert("inin-correlation-id", HeaderValue::from_bytes(bad.as_bytes()).unwrap());
         let answer = look(&received, &guest(), &[]);
         assert_eq!(answer.evidence.correlation_id.as_deref(), Some("req-1"), "{bad}");
-    }
-}
-
-/// What stands between us and the vendor says anything, at any status, with any length and end.
-fn foreign_body() -> impl Strategy<Value = String> {
-    prop_oneof![
-        ".*".prop_map(|text| format!("<html><body>{text}</body></html>")),
-        (".*", 100u16..600).prop_map(|(message, code)| {
-            serde_json::json!({
-                "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code,
-            })
-            .to_string()
-        }),
-        ".*".prop_map(|text| serde_json::json!({"message": text, "request_id": "r"}).to_string()),
-        ".*".prop_map(|text| serde_json::json!({"error": format!("e{text}"), "path": "/"}).to_string()),
-        ".*".prop_map(|text| serde_json::json!({"fault": {"faultstring": text}}).to_string()),
-        "[^{].*",
-    ]
-}
-
-fn body_end() -> impl Strategy<Value = BodyEnd> {
-    prop_oneof![
-        Just(BodyEnd::Complete),
-        Just(BodyEnd::OverCap),
-        Just(BodyEnd::Interrupted),
-        Just(BodyEnd::TimedOut),
-    ]
-}
-
-proptest! {
-    /// 204 is left out: it has no body, and it is believed.
-    #[test]
-    fn a_foreign_body_is_never_success(
-        status in (100u16..600).prop_filter("204", |status| *status != 204),
-        body in foreign_body(),
-        end in body_end(),
-    ) {
-        let mut received = received(status, &[CORRELATED], &body);
-        received.body_end = end;
-        prop_assume!(!body.is_empty());
-        let look = look_at(&received);
-        prop_assert!(matches!(look, Look::Failed(failure) if !matches!(failure, Failure::NotFound { .. })), "{look:?}");
-        let call = call_for(&received);
-        prop_assert!(
-            matches!(call, Call::Accepted | Call::Failed(_))
-                && !matches!(call, Call::Failed(Failure::NotFound { .. } | Failure::Refused)),
-            "{call:?}"
-        );
-    }
-
-    #[test]
-    fn any_bytes_are_classified(
-        status in 100u16..1000,
-        body in proptest::collection::vec(any::<u8>(), 0..300),
-        header in proptest::collection::vec(32u8..127, 0..40),
-    ) {
-        let mut received = received(status, &[], "");
-        received.body = body.into();
-        for name in ["retry-after", "date", "inin-ratelimit-allowed", "inin-correlation-id"] {
-            received.headers.insert(HeaderName::from_static(name), HeaderValue::from_bytes(&header).unwrap());
-        }
-        let look = look(&received, &guest(), &codes());
-        let call = call(&received, &guest(), &codes());
-        prop_assert_eq!(look.evidence, call.evidence);
     }
 }
