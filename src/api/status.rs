@@ -4,7 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Api, ConnectionKind, Rest, WebhookEvent, WebhookFormat};
+use super::{
+    Api, ConnectionKind, Rest, WebhookEvent, WebhookFormat,
+    conditions::{self, ConditionType},
+};
 
 /// What the operator found and did. Conditions are authoritative; `phase` is derived from them for people.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -77,6 +80,28 @@ pub struct GuestTerminationStatus {
     #[serde(flatten)]
     #[schemars(skip)]
     pub rest: Rest,
+}
+
+impl GuestTerminationStatus {
+    /// Whether the outcome is final.
+    pub fn is_finished(&self) -> bool {
+        self.finished == Some(true)
+    }
+
+    /// Whether the outcome is final and no webhook is pending: nothing will ever be written again.
+    pub fn is_settled(&self) -> bool {
+        self.settled == Some(true)
+    }
+
+    /// Whether an answer left open whether a terminate call took effect.
+    pub fn may_have_applied(&self) -> bool {
+        self.may_have_applied == Some(true)
+    }
+
+    /// The condition of that type, if there is one.
+    pub fn condition(&self, type_: ConditionType) -> Option<&Condition> {
+        conditions::find(&self.conditions, type_)
+    }
 }
 
 fn is_zero(value: &i64) -> bool {
