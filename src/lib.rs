@@ -7,4 +7,6 @@ pub mod api;
 #[cfg(feature = "operator")]
 pub mod clock;
 #[cfg(feature = "operator")]
+pub mod schedule;
+#[cfg(feature = "operator")]
 pub mod termination;
