@@ -5,6 +5,8 @@
 
 pub mod api;
 #[cfg(feature = "operator")]
+pub mod cli;
+#[cfg(feature = "operator")]
 pub mod clock;
 #[cfg(feature = "operator")]
 pub mod schedule;
