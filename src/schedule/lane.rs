@@ -322,7 +322,7 @@ impl Lane {
             return uid;
         }
         if self.proof_out.is_none() && self.proof_at <= now {
-            self.unproven.pop_front()
+            self.unproven.pop_first().map(|(_, uid)| uid)
         } else {
             None
         }
