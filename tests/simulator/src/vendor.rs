@@ -123,7 +123,7 @@ impl State {
             let message = "No authentication bearer token specified in authorization header.";
             return refuse(StatusCode::UNAUTHORIZED, "authentication.required", message).into();
         };
-        if !self.tokens.get(bearer).is_some_and(|token| now.instant < token.expires) {
+        if self.tokens.get(bearer).is_none_or(|token| now.instant >= token.expires) {
             return refuse(
                 StatusCode::UNAUTHORIZED,
                 "bad.credentials",
