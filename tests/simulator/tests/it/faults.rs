@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use simulator::api::{
-    FaultAction, FaultBody, FaultSpec, GuestSpec, Operation, Outage, OutageKind, Outcome, RetryAfter, ScriptedAnswer,
-    Target,
+    FaultAction, FaultBody, FaultSpec, GuestSpec, Moment, Operation, Outage, OutageKind, Outcome, RetryAfter,
+    ScriptedAnswer, Target, WaitFor,
 };
 
 use crate::caller::{Caller, body, header, start};
@@ -191,14 +191,15 @@ async fn an_effect_may_come_with_an_error_or_late() {
     assert_eq!(caller.state("error").await, "closed");
 
     let slow = FaultSpec {
-        delay_before_ms: 300,
+        delay_before_ms: 1_000,
         ..FaultSpec::on(Operation::Terminate).guest("late")
     };
     simulator.add_fault(slow).unwrap();
     let impatient = tokio::time::timeout(Duration::from_millis(100), caller.terminate("late")).await;
     assert!(impatient.is_err());
     assert_eq!(caller.state("late").await, "active");
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    let effect = WaitFor::new(Operation::Terminate, Moment::Effective).guest("late");
+    simulator.wait_for(&effect).await.unwrap();
     assert_eq!(
         caller.state("late").await,
         "closed",
@@ -218,17 +219,25 @@ async fn a_delay_after_the_effect_is_a_delay_of_the_answer() {
     simulator.add_guest(GuestSpec::active("g"));
     let caller = Caller::of(&simulator).await;
     let slow = FaultSpec {
-        delay_after_ms: 200,
+        delay_after_ms: 500,
         ..FaultSpec::on(Operation::Terminate)
     };
     simulator.add_fault(slow).unwrap();
     let started = Instant::now();
     let (answer, state) = tokio::join!(caller.terminate("g"), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        simulator
+            .wait_for(&WaitFor::new(Operation::Terminate, Moment::Effective))
+            .await
+            .unwrap();
         caller.state("g").await
     });
     assert_eq!((answer.unwrap().status().as_u16(), state.as_str()), (204, "closed"));
-    assert!(started.elapsed() >= Duration::from_millis(200));
+    assert!(started.elapsed() >= Duration::from_millis(500));
+    let calls = simulator.ledger().calls;
+    assert!(
+        calls[2].answered_at_ms < calls[1].answered_at_ms,
+        "the look overtook the termination"
+    );
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ async fn calls_about_one_guest_at_the_same_time_are_counted() {
     simulator.add_guest(GuestSpec::active("h"));
     let caller = Caller::of(&simulator).await;
     let slow = FaultSpec {
-        delay_after_ms: 150,
+        delay_after_ms: 500,
         ..FaultSpec::on(Operation::Observe).guest("g")
     };
     simulator.add_fault(slow).unwrap();
@@ -94,8 +94,8 @@ async fn a_wait_ends_at_the_moment() {
     simulator.add_guest(GuestSpec::active("g"));
     let caller = Caller::of(&simulator).await;
     let slow = FaultSpec {
-        delay_before_ms: 150,
-        delay_after_ms: 150,
+        delay_before_ms: 300,
+        delay_after_ms: 300,
         ..FaultSpec::on(Operation::Terminate)
     };
     simulator.add_fault(slow).unwrap();

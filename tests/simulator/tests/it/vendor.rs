@@ -267,7 +267,7 @@ async fn a_guest_that_returns_is_a_new_incarnation() {
 async fn an_effect_may_show_later_than_it_is() {
     let simulator = start().await;
     simulator.add_guest(GuestSpec {
-        effect_lag_ms: 300,
+        effect_lag_ms: 1_000,
         ..GuestSpec::active("g")
     });
     let caller = Caller::of(&simulator).await;
@@ -279,7 +279,7 @@ async fn an_effect_may_show_later_than_it_is() {
         404,
         "it is over all the same"
     );
-    tokio::time::sleep(Duration::from_millis(310)).await;
+    tokio::time::sleep(Duration::from_millis(1_010)).await;
     assert_eq!(caller.state("g").await, "closed");
 }
 
@@ -290,7 +290,7 @@ async fn an_accepted_termination_takes_effect_later_or_never() {
         accept: Some(Acceptance { ends_after_ms }),
         ..GuestSpec::active(id)
     };
-    simulator.add_guest(accepting("soon", Some(100)));
+    simulator.add_guest(accepting("soon", Some(500)));
     simulator.add_guest(accepting("never", None));
     let caller = Caller::of(&simulator).await;
     for guest in ["soon", "soon", "never"] {
