@@ -4,6 +4,7 @@
     reason = "clippy's exception for tests does not reach their helpers"
 )]
 
+mod answers;
 mod caller;
 mod faults;
 mod ledger;
