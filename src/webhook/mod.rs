@@ -1,0 +1,6 @@
+//! Announcing ended sessions: what is said, how it is signed, and where it may go.
+
+pub mod deliver;
+pub mod guard;
+pub mod payload;
+pub mod sign;
