@@ -7,4 +7,8 @@ pub mod api;
 #[cfg(feature = "operator")]
 pub mod clock;
 #[cfg(feature = "operator")]
+pub mod cluster;
+#[cfg(feature = "operator")]
+pub mod telemetry;
+#[cfg(feature = "operator")]
 pub mod termination;
