@@ -15,9 +15,13 @@ pub mod cli;
 #[cfg(feature = "operator")]
 pub mod clock;
 #[cfg(feature = "operator")]
+pub mod cluster;
+#[cfg(feature = "operator")]
 pub mod genesys;
 #[cfg(feature = "operator")]
 pub mod schedule;
+#[cfg(feature = "operator")]
+pub mod telemetry;
 #[cfg(feature = "operator")]
 pub mod termination;
 #[cfg(feature = "operator")]
