@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use control_plane::{ControlPlane, Program};
 use std::io::Write;
+use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A real kube-apiserver and etcd for tests and for the demo.
@@ -38,8 +39,18 @@ fn program(name: &str) -> Result<Program, String> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().action {
+async fn main() -> ExitCode {
+    match act(Arguments::parse().action).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("control-plane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(action: Action) -> anyhow::Result<()> {
+    match action {
         Action::Build { programs } => {
             let programs = if programs.is_empty() {
                 Program::BASE.to_vec()

@@ -1,7 +1,7 @@
 //! Starting etcd and kube-apiserver, and knowing when they are ready.
 
 use crate::audit::POLICY;
-use crate::certificates::{Authority, private_key, write_private};
+use crate::certificates::{Authority, key_pair, write_private};
 use crate::control_plane::client;
 use crate::identity::Identity;
 use crate::process::Process;
@@ -46,7 +46,9 @@ pub(crate) async fn start(programs: &[(Program, PathBuf)], data: &Path) -> anyho
     write_private(&data.join("ca.crt"), authority.pem())?;
     write_private(&data.join("server.crt"), &server.certificate)?;
     write_private(&data.join("server.key"), &server.key)?;
-    write_private(&data.join("service-accounts.key"), &private_key()?)?;
+    let (signing, checking) = key_pair()?;
+    write_private(&data.join("service-accounts.key"), &signing)?;
+    write_private(&data.join("service-accounts.pub"), &checking)?;
     write_private(&data.join("audit-policy.yaml"), POLICY)?;
 
     let etcd = Process::spawn("etcd", &etcd_command(path(Program::Etcd)?, data), data)?;
@@ -109,7 +111,7 @@ fn apiserver_command(apiserver: &Path, data: &Path, port: u16) -> Command {
         ])
         .arg(file("client-ca-file", "ca.crt"))
         .arg("--service-account-issuer=https://kubernetes.default.svc")
-        .arg(file("service-account-key-file", "service-accounts.key"))
+        .arg(file("service-account-key-file", "service-accounts.pub"))
         .arg(file("service-account-signing-key-file", "service-accounts.key"))
         .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24"])
         // There are no controllers that would make the service accounts that this plugin wants pods to have.
