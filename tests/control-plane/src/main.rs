@@ -2,8 +2,9 @@
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use control_plane::{ControlPlane, Program};
+use control_plane::{ControlPlane, Program, stop_detached};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +32,16 @@ enum Action {
     },
     /// Run a control plane, print the path of its kubeconfig, and stop it at SIGINT or SIGTERM.
     Run,
+    /// Start a control plane that runs on, and print the path of its kubeconfig.
+    Start {
+        /// A folder for its data, which must be empty or not exist.
+        folder: PathBuf,
+    },
+    /// Stop what was started in a folder. The folder stays.
+    Stop {
+        /// The folder that was given to `start`.
+        folder: PathBuf,
+    },
 }
 
 fn program(name: &str) -> Result<Program, String> {
@@ -64,6 +75,23 @@ async fn act(action: Action) -> anyhow::Result<()> {
         }
         Action::Path { program } => print(&program.path()?.display().to_string()),
         Action::Run => run().await,
+        Action::Start { folder } => {
+            let control_plane = ControlPlane::builder().data_dir(folder).start().await?;
+            let kubeconfig = control_plane.admin_kubeconfig().display().to_string();
+            control_plane.detach()?;
+            print(&kubeconfig)
+        }
+        Action::Stop { folder } => {
+            let stopped = stop_detached(&folder)?;
+            print(&format!(
+                "stopped: {}",
+                if stopped.is_empty() {
+                    "nothing ran".to_owned()
+                } else {
+                    stopped.join(", ")
+                }
+            ))
+        }
     }
 }
 
