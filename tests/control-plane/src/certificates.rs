@@ -71,9 +71,10 @@ impl Authority {
     }
 }
 
-/// A fresh private key, as PEM, for the tokens of service accounts.
-pub(crate) fn private_key() -> anyhow::Result<String> {
-    Ok(KeyPair::generate()?.serialize_pem())
+/// A fresh key pair for the tokens of service accounts, as PEM: the private and the public key.
+pub(crate) fn key_pair() -> anyhow::Result<(String, String)> {
+    let pair = KeyPair::generate()?;
+    Ok((pair.serialize_pem(), pair.public_key_pem()))
 }
 
 /// Writes a file that only its owner can read.

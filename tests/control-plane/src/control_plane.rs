@@ -8,8 +8,9 @@ use crate::output::Output;
 use crate::process::Process;
 use crate::program::Program;
 use crate::start;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -20,8 +21,13 @@ use tokio::sync::OnceCell;
 
 /// How long a token of a service account is valid: longer than any test or demo.
 const TOKEN_SECONDS: i64 = 24 * 3600;
+/// How long a new role may take to count; on a quiet machine it is some milliseconds.
+const ALLOWED_WITHIN: Duration = Duration::from_secs(20);
 
 /// A running etcd and kube-apiserver with their own ports, data and certificates; RBAC and the audit log are on.
+///
+/// There are no controllers: a namespace has no service accounts but those that are made, a deleted namespace stays,
+/// and the roles that others are gathered into (`view`, `edit`, `admin`) are empty. A test gives its own roles.
 ///
 /// It belongs to no async runtime. It ends, and its data is removed, when it is dropped or stopped, and when this
 /// process ends, however that happens.
@@ -63,7 +69,7 @@ impl Builder {
         })
         .await??;
         let data = DataDir::new(self.data_dir)?;
-        let started = start::start(&programs, data.path()).await?;
+        let started = start::start(&programs, data.path(), start::free_port).await?;
         let kubeconfig = Identity::admin().kubeconfig(&started.authority, &started.url, "default")?;
         let admin_kubeconfig = data.path().join("admin.kubeconfig");
         write_private(&admin_kubeconfig, &kubeconfig.to_string())?;
@@ -174,6 +180,45 @@ impl ControlPlane {
     /// An existing service account.
     pub async fn service_account(&self, namespace: &str, name: &str) -> anyhow::Result<Identity> {
         self.service_account_token(namespace, name).await.map(Identity::Token)
+    }
+
+    /// Waits until RBAC lets an identity do something. The API server learns of a new role or binding from its own
+    /// watch, a moment after the role was applied. `group` is empty for the core group. An error after 20 s.
+    pub async fn wait_until_allowed(
+        &self,
+        identity: &Identity,
+        verb: &str,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+    ) -> anyhow::Result<()> {
+        let attributes = ResourceAttributes {
+            verb: Some(verb.to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            non_resource_attributes: None,
+        };
+        let review = SelfSubjectAccessReview {
+            spec,
+            ..SelfSubjectAccessReview::default()
+        };
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client(identity).await?);
+        let deadline = tokio::time::Instant::now() + ALLOWED_WITHIN;
+        loop {
+            let answer = api.create(&PostParams::default(), &review).await?;
+            if answer.status.is_some_and(|status| status.allowed) {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                bail!("RBAC does not let {identity:?} {verb} {resource} in {namespace}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Creates a namespace whose name begins with `prefix` and is nobody else's.

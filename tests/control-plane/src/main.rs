@@ -2,8 +2,10 @@
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use control_plane::{ControlPlane, Program};
+use control_plane::{ControlPlane, Program, stop_detached};
 use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A real kube-apiserver and etcd for tests and for the demo.
@@ -30,6 +32,16 @@ enum Action {
     },
     /// Run a control plane, print the path of its kubeconfig, and stop it at SIGINT or SIGTERM.
     Run,
+    /// Start a control plane that runs on, and print the path of its kubeconfig.
+    Start {
+        /// A folder for its data, which must be empty or not exist.
+        folder: PathBuf,
+    },
+    /// Stop what was started in a folder. The folder stays.
+    Stop {
+        /// The folder that was given to `start`.
+        folder: PathBuf,
+    },
 }
 
 fn program(name: &str) -> Result<Program, String> {
@@ -38,8 +50,18 @@ fn program(name: &str) -> Result<Program, String> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().action {
+async fn main() -> ExitCode {
+    match act(Arguments::parse().action).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("control-plane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(action: Action) -> anyhow::Result<()> {
+    match action {
         Action::Build { programs } => {
             let programs = if programs.is_empty() {
                 Program::BASE.to_vec()
@@ -53,6 +75,23 @@ async fn main() -> anyhow::Result<()> {
         }
         Action::Path { program } => print(&program.path()?.display().to_string()),
         Action::Run => run().await,
+        Action::Start { folder } => {
+            let control_plane = ControlPlane::builder().data_dir(folder).start().await?;
+            let kubeconfig = control_plane.admin_kubeconfig().display().to_string();
+            control_plane.detach()?;
+            print(&kubeconfig)
+        }
+        Action::Stop { folder } => {
+            let stopped = stop_detached(&folder)?;
+            print(&format!(
+                "stopped: {}",
+                if stopped.is_empty() {
+                    "nothing ran".to_owned()
+                } else {
+                    stopped.join(", ")
+                }
+            ))
+        }
     }
 }
 

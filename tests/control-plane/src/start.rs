@@ -1,7 +1,7 @@
 //! Starting etcd and kube-apiserver, and knowing when they are ready.
 
 use crate::audit::POLICY;
-use crate::certificates::{Authority, private_key, write_private};
+use crate::certificates::{Authority, key_pair, write_private};
 use crate::control_plane::client;
 use crate::identity::Identity;
 use crate::process::Process;
@@ -35,8 +35,13 @@ pub(crate) fn audit_log(data: &Path) -> PathBuf {
     data.join("audit.log")
 }
 
-/// Starts both in an empty folder and waits until they are ready.
-pub(crate) async fn start(programs: &[(Program, PathBuf)], data: &Path) -> anyhow::Result<Started> {
+/// Starts both in an empty folder and waits until they are ready. `port` chooses a port for the API server, again for
+/// as long as somebody else takes the last one before the API server has it.
+pub(crate) async fn start(
+    programs: &[(Program, PathBuf)],
+    data: &Path,
+    mut port: impl FnMut() -> anyhow::Result<u16>,
+) -> anyhow::Result<Started> {
     let path = |wanted| {
         let found = programs.iter().find(|(program, _)| *program == wanted);
         found.map(|(_, path)| path.as_path()).context("a program is missing")
@@ -46,12 +51,14 @@ pub(crate) async fn start(programs: &[(Program, PathBuf)], data: &Path) -> anyho
     write_private(&data.join("ca.crt"), authority.pem())?;
     write_private(&data.join("server.crt"), &server.certificate)?;
     write_private(&data.join("server.key"), &server.key)?;
-    write_private(&data.join("service-accounts.key"), &private_key()?)?;
+    let (signing, checking) = key_pair()?;
+    write_private(&data.join("service-accounts.key"), &signing)?;
+    write_private(&data.join("service-accounts.pub"), &checking)?;
     write_private(&data.join("audit-policy.yaml"), POLICY)?;
 
     let etcd = Process::spawn("etcd", &etcd_command(path(Program::Etcd)?, data), data)?;
     for _ in 0..PORTS {
-        let port = free_port()?;
+        let port = port()?;
         let url = format!("https://127.0.0.1:{port}");
         let command = apiserver_command(path(Program::KubeApiserver)?, data, port);
         let apiserver = Process::spawn("kube-apiserver", &command, data)?;
@@ -67,8 +74,8 @@ pub(crate) async fn start(programs: &[(Program, PathBuf)], data: &Path) -> anyho
     bail!("no port stayed free for the API server in {PORTS} attempts")
 }
 
-/// A port that is free now. It may be taken before the API server has it, which then ends.
-fn free_port() -> anyhow::Result<u16> {
+/// A port that is free now.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))
         .context("no free port at 127.0.0.1")?
         .local_addr()?
@@ -109,7 +116,7 @@ fn apiserver_command(apiserver: &Path, data: &Path, port: u16) -> Command {
         ])
         .arg(file("client-ca-file", "ca.crt"))
         .arg("--service-account-issuer=https://kubernetes.default.svc")
-        .arg(file("service-account-key-file", "service-accounts.key"))
+        .arg(file("service-account-key-file", "service-accounts.pub"))
         .arg(file("service-account-signing-key-file", "service-accounts.key"))
         .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24"])
         // There are no controllers that would make the service accounts that this plugin wants pods to have.
@@ -171,4 +178,24 @@ async fn ready(client: &kube::Client) -> anyhow::Result<()> {
         .await?;
     Api::<Namespace>::all(client.clone()).get("default").await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_somebody_took_is_chosen_anew() {
+        let programs: Vec<_> = Program::BASE
+            .iter()
+            .map(|program| (*program, program.path().unwrap()))
+            .collect();
+        let data = tempfile::tempdir().unwrap();
+        let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let free = free_port().unwrap();
+        let mut ports = vec![free, taken.local_addr().unwrap().port()];
+        let next = || ports.pop().context("it was asked for a third port");
+        let started = start(&programs, data.path(), next).await.unwrap();
+        assert_eq!(started.url, format!("https://127.0.0.1:{free}"));
+    }
 }
