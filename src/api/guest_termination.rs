@@ -112,7 +112,7 @@ pub struct GuestTerminationSpec {
     /// The guest whose session ends.
     #[schemars(length(max = 1024), extend("x-kubernetes-validations" = rules::guest_id()))]
     pub guest_id: String,
-    /// Why the session ends.
+    /// Why the session ends: `customer_initiated`, `agent_initiated`, `timeout`, `system_escalation` or `bot_handoff`.
     pub reason: Reason,
     /// Whether the vendor keeps the conversation's data.
     pub retain_data: bool,
@@ -123,9 +123,9 @@ pub struct GuestTerminationSpec {
     /// The connection to use. Unset: the connection `default` of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_ref: Option<ConnectionReference>,
-    /// No terminate call leaves after this instant.
+    /// No terminate call leaves after this instant (RFC 3339): a manifest that is applied again later ends nobody's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = rules::not_after()))]
+    #[schemars(with = "Option<String>", length(max = 256), extend("x-kubernetes-validations" = rules::not_after()))]
     pub not_after: Option<Time>,
     /// Holds the termination until it is set to false again; the deadline's clock stops meanwhile.
     #[serde(default)]

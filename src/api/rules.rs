@@ -27,12 +27,17 @@ fn rule_at(path: &str, cel: impl Into<String>, message: impl Into<String>) -> Ru
     }
 }
 
+/// An optional field is as it was. (`self.?field == oldSelf.?field` says the same, but has no bound in the server's
+/// estimate.)
+fn unchanged(field: &str) -> String {
+    format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})")
+}
+
 // ---- both kinds -----------------------------------------------------------------------------------------------------
 
 /// `metadata.name`: it goes into the names of Events and into labels.
 pub(super) fn short_name(kind: &str) -> Rule {
-    rule_at(
-        ".metadata.name",
+    rule(
         "size(self.metadata.name) <= 63",
         format!("metadata.name must have at most 63 characters: choose a shorter name for the {kind}."),
     )
@@ -74,11 +79,12 @@ pub(super) fn external_ref() -> Vec<Rule> {
     )]
 }
 
-/// `spec.notAfter`: the server stores instants, such as the year 0000, that strict parsers do not read.
+/// `spec.notAfter`: RFC 3339, as every strict parser reads it. A schema of the format `date-time` lets more through, such
+/// as a fraction of thirteen digits or the year 0000; so the schema says `string`, and this rule says the rest.
 pub(super) fn not_after() -> Vec<Rule> {
     vec![rule(
-        "self >= timestamp('2000-01-01T00:00:00Z') && self < timestamp('9999-01-01T00:00:00Z')",
-        "spec.notAfter must be an instant between the years 2000 and 9999, such as 2030-01-31T12:00:00Z.",
+        r"self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$') && timestamp(self) >= timestamp('2000-01-01T00:00:00Z') && timestamp(self) < timestamp('9999-01-01T00:00:00Z')",
+        "spec.notAfter must be an instant of RFC 3339 between the years 2000 and 9999, such as 2030-01-31T12:00:00Z.",
     )]
 }
 
@@ -109,10 +115,18 @@ pub(super) fn termination_spec() -> Vec<Rule> {
             ),
         )
     });
-    let optional = ["externalRef", "connectionRef", "notAfter"].map(|field| {
+    // A client that decodes the instant may write it back in another form: it is the instant that must stay.
+    let not_after = "has(self.notAfter) == has(oldSelf.notAfter) && (!has(self.notAfter) || \
+                     timestamp(self.notAfter) == timestamp(oldSelf.notAfter))";
+    let optional = [
+        ("externalRef", unchanged("externalRef")),
+        ("connectionRef", unchanged("connectionRef")),
+        ("notAfter", not_after.to_owned()),
+    ]
+    .map(|(field, cel)| {
         rule_at(
             &format!(".{field}"),
-            format!("self.?{field} == oldSelf.?{field}"),
+            cel,
             format!(
                 "spec.{field} cannot be changed, added or removed: create a new GuestTermination with the value that you \
                  want, and delete this one if it must not run."
@@ -148,7 +162,8 @@ pub(super) fn outcome_is_final() -> Rule {
     rule_at(
         ".status.outcome",
         "!oldSelf.?status.?finished.orValue(false) || (self.?status.?finished.orValue(false) && \
-         self.?status.?outcome == oldSelf.?status.?outcome)",
+         has(self.status.outcome) == has(oldSelf.status.outcome) && \
+         (!has(self.status.outcome) || self.status.outcome == oldSelf.status.outcome))",
         "A final outcome stays: status.finished and status.outcome cannot be changed or removed. To end the session \
          again, create a new GuestTermination.",
     )
@@ -203,7 +218,7 @@ pub(super) fn connection_spec() -> Vec<Rule> {
             format!("spec.api cannot be changed; {WAY_OUT}"),
         ),
         rule(
-            "self.?region == oldSelf.?region && self.?endpoints == oldSelf.?endpoints",
+            format!("{} && {}", unchanged("region"), unchanged("endpoints")),
             format!(
                 "spec.region and spec.endpoints cannot be changed, added or removed: a connection is one organisation \
                  behind one address. If the address is wrong, {WAY_OUT}"
@@ -224,11 +239,9 @@ pub(super) fn region() -> Vec<Rule> {
     )]
 }
 
-/// What the host of a plain http address may be: the traffic stays on the machine, or in the cluster.
-const HTTP_HOSTS: &str = "self.startsWith('https:') || !isURL(self) || url(self).getHostname() == 'localhost' || \
-                          (isIP(url(self).getHostname()) && ip(url(self).getHostname()).isLoopback()) || \
-                          url(self).getHostname().endsWith('.svc') || \
-                          url(self).getHostname().endsWith('.svc.cluster.local')";
+/// Where a plain http address may lead: the traffic stays on the machine, or in the cluster.
+const HTTP_HOSTS: &str =
+    r"^http://(localhost|127(\\.[0-9]{1,3}){3}|\\[::1\\]|[a-z0-9.-]+\\.svc(\\.cluster\\.local)?)([:/?]|$)";
 
 /// An address that every URL parser reads alike: scheme, host, port and path of plain characters.
 fn address(path: &str, rest: &str, example: &str, forbidden: &str) -> Vec<Rule> {
@@ -240,7 +253,7 @@ fn address(path: &str, rest: &str, example: &str, forbidden: &str) -> Vec<Rule> 
             format!("{path} must be a complete address such as {example}, without {forbidden}."),
         ),
         rule(
-            HTTP_HOSTS,
+            format!("!self.startsWith('http:') || self.matches('{HTTP_HOSTS}')"),
             format!(
                 "{path} must begin with https://; http:// is only for localhost, loopback addresses and Services in the \
                  cluster (hosts that end in .svc or .svc.cluster.local)."
