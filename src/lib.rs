@@ -2,12 +2,26 @@
 //! objects.
 //!
 //! * [`api`]: the kinds. Without the default feature `operator` this is all there is, for other controllers to use.
+//! * `termination` and `schedule`: the pure cores; what to do with one object, and whose turn it is.
+//! * `controller`: the shell around them; the only place that knows all sides.
+//! * `genesys`, `webhook`, `cluster`, `telemetry`: the sides: the vendor, the webhook endpoints, the API server, and
+//!   those who watch the operator.
+//! * `clock`, `transport` and a `kube::Client`: the three seams that a simulation replaces.
 
 pub mod api;
+
+#[cfg(feature = "operator")]
+pub mod cli;
 #[cfg(feature = "operator")]
 pub mod clock;
 #[cfg(feature = "operator")]
+pub mod cluster;
+#[cfg(feature = "operator")]
 pub mod genesys;
+#[cfg(feature = "operator")]
+pub mod schedule;
+#[cfg(feature = "operator")]
+pub mod telemetry;
 #[cfg(feature = "operator")]
 pub mod termination;
 #[cfg(feature = "operator")]

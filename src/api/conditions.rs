@@ -4,6 +4,11 @@
 
 use std::fmt;
 
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
 /// The types of the conditions on a `GuestTermination`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionType {
@@ -161,5 +166,191 @@ impl fmt::Display for ConditionType {
 impl fmt::Display for ConditionReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
+    }
+}
+
+/// What a condition says of its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Nobody can say yet.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// The status as it stands in a condition.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl fmt::Display for ConditionStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The condition of that type, if there is one.
+pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_.as_str())
+}
+
+/// Whether the condition of that type is there and has that status.
+pub fn has_status(conditions: &[Condition], type_: ConditionType, status: ConditionStatus) -> bool {
+    find(conditions, type_).is_some_and(|condition| condition.status == status.as_str())
+}
+
+/// Sets the condition of that type. Its `lastTransitionTime` moves to `now`, cut to the second, only when the status
+/// changes, as the Kubernetes API conventions ask. A message longer than the schema allows is cut.
+///
+/// Conditions keep their order, and a new one goes to the end: an unchanged state is an unchanged list.
+pub fn set_condition(
+    conditions: &mut Vec<Condition>,
+    type_: ConditionType,
+    status: ConditionStatus,
+    reason: ConditionReason,
+    message: &str,
+    now: Timestamp,
+    observed_generation: Option<i64>,
+) {
+    let old = conditions
+        .iter()
+        .position(|condition| condition.type_ == type_.as_str());
+    let since = old
+        .and_then(|index| conditions.get(index))
+        .filter(|condition| condition.status == status.as_str())
+        .map_or_else(
+            || Time(whole_seconds(now)),
+            |condition| condition.last_transition_time.clone(),
+        );
+    let new = Condition {
+        type_: type_.as_str().to_owned(),
+        status: status.as_str().to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: message.chars().take(MAX_MESSAGE).collect(),
+        last_transition_time: since,
+        observed_generation,
+    };
+    match old.and_then(|index| conditions.get_mut(index)) {
+        Some(condition) => *condition = new,
+        None => conditions.push(new),
+    }
+}
+
+/// Removes the condition of that type, if there is one.
+pub fn remove_condition(conditions: &mut Vec<Condition>, type_: ConditionType) {
+    conditions.retain(|condition| condition.type_ != type_.as_str());
+}
+
+/// The characters that `metav1.Condition` allows in a message.
+const MAX_MESSAGE: usize = 32_768;
+
+/// The instant without its fraction of a second: what the API server keeps of a `metav1.Time`.
+fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_nanosecond().div_euclid(1_000_000_000) as i64).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn set(conditions: &mut Vec<Condition>, status: ConditionStatus, reason: ConditionReason, now: &str) {
+        set_condition(
+            conditions,
+            ConditionType::Ready,
+            status,
+            reason,
+            "A sentence.",
+            at(now),
+            Some(3),
+        );
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let mut conditions = Vec::new();
+        set(
+            &mut conditions,
+            ConditionStatus::Unknown,
+            ConditionReason::Progressing,
+            "2026-01-01T00:00:01.9Z",
+        );
+        set(
+            &mut conditions,
+            ConditionStatus::Unknown,
+            ConditionReason::RateLimited,
+            "2026-01-01T00:00:05Z",
+        );
+
+        let ready = find(&conditions, ConditionType::Ready).unwrap();
+        assert_eq!(
+            ready.last_transition_time.0,
+            at("2026-01-01T00:00:01Z"),
+            "cut to the second, and not moved"
+        );
+        assert_eq!(ready.reason, "RateLimited");
+        assert_eq!(ready.observed_generation, Some(3));
+
+        set(
+            &mut conditions,
+            ConditionStatus::True,
+            ConditionReason::Terminated,
+            "2026-01-01T00:00:09Z",
+        );
+        let ready = find(&conditions, ConditionType::Ready).unwrap();
+        assert_eq!(ready.last_transition_time.0, at("2026-01-01T00:00:09Z"));
+        assert_eq!(conditions.len(), 1);
+        assert!(has_status(&conditions, ConditionType::Ready, ConditionStatus::True));
+        assert!(!has_status(
+            &conditions,
+            ConditionType::Finished,
+            ConditionStatus::False
+        ));
+    }
+
+    #[test]
+    fn the_fraction_of_an_instant_before_1970_is_cut_downwards() {
+        assert_eq!(whole_seconds(at("1969-12-31T23:59:58.5Z")), at("1969-12-31T23:59:58Z"));
+    }
+
+    #[test]
+    fn conditions_keep_their_places_and_can_be_removed() {
+        let mut conditions = Vec::new();
+        for type_ in [ConditionType::Ready, ConditionType::Reconciling, ConditionType::Ready] {
+            set_condition(
+                &mut conditions,
+                type_,
+                ConditionStatus::Unknown,
+                ConditionReason::Progressing,
+                "",
+                at("2026-01-01T00:00:00Z"),
+                None,
+            );
+        }
+        let types: Vec<_> = conditions.iter().map(|condition| condition.type_.as_str()).collect();
+        assert_eq!(types, ["Ready", "Reconciling"]);
+
+        remove_condition(&mut conditions, ConditionType::Ready);
+        assert!(find(&conditions, ConditionType::Ready).is_none());
+        assert!(find(&conditions, ConditionType::Reconciling).is_some());
+    }
+
+    #[test]
+    fn every_reason_is_read_as_it_is_written() {
+        for reason in ConditionReason::ALL {
+            assert_eq!(ConditionReason::parse(reason.as_str()), Some(*reason));
+        }
+        assert_eq!(ConditionReason::parse("NoSuchReason"), None);
     }
 }

@@ -5,7 +5,9 @@
 
 pub mod conditions;
 mod connection;
+mod definitions;
 mod guest_termination;
+mod rules;
 mod status;
 
 pub use connection::{
@@ -13,6 +15,7 @@ pub use connection::{
     NotFoundTrust, RateLimit, RateLimitStatus, SecretKeyReference, SigningSecretReference, WebhookEndpoint,
     WebhookEvent, WebhookFormat,
 };
+pub use definitions::crds;
 pub use guest_termination::{ConnectionKind, ConnectionReference, GuestTermination, GuestTerminationSpec, Reason};
 pub use status::{
     AttemptRecord, AttemptResult, Audit, ConfirmedBy, CurrentAttempt, GuestTerminationStatus, Outcome, Phase,
@@ -23,6 +26,28 @@ pub use status::{
 pub const GROUP: &str = "guestops.dev";
 /// The version of every kind here.
 pub const VERSION: &str = "v1alpha1";
+
+/// The regions of Genesys Cloud, as its documentation names them.
+pub const REGIONS: &[&str] = &[
+    "us-east-1",
+    "us-east-2",
+    "us-west-2",
+    "ca-central-1",
+    "mx-central-1",
+    "sa-east-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-central-1",
+    "eu-central-2",
+    "me-central-1",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "eusc-de-east-1",
+];
 
 /// Fields that a newer version wrote and this one does not know: carried through every write, so that an old replica
 /// that leads during a rollout does not drop a newer one's safety fields.

@@ -4,20 +4,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Api, ConnectionKind, Rest, WebhookEvent, WebhookFormat};
+use super::{
+    Api, ConnectionKind, Rest, WebhookEvent, WebhookFormat,
+    conditions::{self, ConditionType},
+};
 
 /// What the operator found and did. Conditions are authoritative; `phase` is derived from them for people.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// Without the default, kstatus calls an object "Current" that the operator has never seen.
+#[schemars(extend("default" = serde_json::json!({"observedGeneration": -1, "phase": Phase::Pending})))]
 pub struct GuestTerminationStatus {
     /// The generation of the spec that this status speaks of; -1 until the operator has seen the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Where the termination stands, in one word, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 64))]
     pub phase: Option<Phase>,
     /// How the termination ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 64))]
     pub outcome: Option<Outcome>,
     /// The outcome is final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,20 +70,45 @@ pub struct GuestTerminationStatus {
     pub current_attempt: Option<CurrentAttempt>,
     /// The last attempts, newest first, at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<AttemptRecord>,
     /// What is known of the successful end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
     /// The outbox: each webhook of this termination and how far its delivery is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub webhooks: Vec<WebhookDelivery>,
     /// The conditions, one of each type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// See [`Rest`].
     #[serde(flatten)]
     #[schemars(skip)]
     pub rest: Rest,
+}
+
+impl GuestTerminationStatus {
+    /// Whether the outcome is final.
+    pub fn is_finished(&self) -> bool {
+        self.finished == Some(true)
+    }
+
+    /// Whether the outcome is final and no webhook is pending: nothing will ever be written again.
+    pub fn is_settled(&self) -> bool {
+        self.settled == Some(true)
+    }
+
+    /// Whether an answer left open whether a terminate call took effect.
+    pub fn may_have_applied(&self) -> bool {
+        self.may_have_applied == Some(true)
+    }
+
+    /// The condition of that type, if there is one.
+    pub fn condition(&self, type_: ConditionType) -> Option<&Condition> {
+        conditions::find(&self.conditions, type_)
+    }
 }
 
 fn is_zero(value: &i64) -> bool {
@@ -129,12 +161,14 @@ pub enum Outcome {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 pub struct PinnedConnection {
     /// The kind of the connection.
+    #[schemars(with = "String")]
     pub kind: ConnectionKind,
     /// The name of the connection.
     pub name: String,
     /// The uid of the connection.
     pub uid: String,
     /// The vendor API that it speaks.
+    #[schemars(with = "String")]
     pub api: Api,
     /// The host that the calls go to.
     pub host: String,
@@ -195,6 +229,7 @@ pub struct AttemptRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_millis: Option<i64>,
     /// What its answer proves.
+    #[schemars(with = "String")]
     pub result: AttemptResult,
     /// The HTTP status of the answer, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +281,7 @@ pub struct Audit {
     pub latency_millis: Option<i64>,
     /// What showed that the session is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub confirmed_by: Option<ConfirmedBy>,
     /// The vendor's correlation id of the deciding answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -272,12 +308,15 @@ pub struct WebhookDelivery {
     /// The name of the connection's webhook entry.
     pub name: String,
     /// The event that is announced.
+    #[schemars(with = "String")]
     pub event: WebhookEvent,
     /// The format of the body, fixed when the event happened.
+    #[schemars(with = "String")]
     pub format: WebhookFormat,
     /// The `webhook-id` that every try carries.
     pub message_id: String,
     /// How far the delivery is.
+    #[schemars(with = "String")]
     pub state: WebhookState,
     /// Tries made.
     #[serde(default)]

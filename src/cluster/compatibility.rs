@@ -1,0 +1,141 @@
+//! Whether the cluster stores what this version writes.
+//!
+//! A CRD that is older than the operator drops fields without a word. A dropped `status.currentAttempt` is a forgotten
+//! call: the session would be terminated twice. So the operator looks before it starts.
+//!
+//! The look is at the served OpenAPI document, which everybody who is authenticated may read; the CRDs themselves need
+//! a ClusterRole, which an operator for a single namespace does not have.
+
+use std::{collections::BTreeSet, fmt};
+
+use kube::{CustomResourceExt, Resource};
+use serde_json::Value;
+
+use super::{Cluster, ReadError, call::CallError};
+use crate::api::{GROUP, GenesysConnection, GuestTermination, VERSION};
+
+/// Whether the installed kinds fit this version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compatibility {
+    /// Every field that this version knows is stored.
+    Compatible,
+    /// A kind is not served.
+    NotInstalled {
+        /// The kinds that are missing.
+        kinds: Vec<String>,
+    },
+    /// Fields would be dropped.
+    FieldsMissing {
+        /// Their paths, for example `GuestTermination.status.currentAttempt.id`.
+        fields: Vec<String>,
+    },
+}
+
+impl fmt::Display for Compatibility {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const APPLY: &str = "apply the CustomResourceDefinitions of this version: kubectl apply -f crds/";
+        match self {
+            Self::Compatible => write!(formatter, "the installed kinds fit this version"),
+            Self::NotInstalled { kinds } => {
+                write!(
+                    formatter,
+                    "the cluster does not serve {} of {GROUP}/{VERSION}; {APPLY}",
+                    kinds.join(" and ")
+                )
+            }
+            Self::FieldsMissing { fields } => {
+                let shown = fields.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+                let more = match fields.len().saturating_sub(5) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                write!(formatter, "the installed kinds do not store {shown}{more}; {APPLY}")
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// Compares the served kinds with the types of this version.
+    ///
+    /// The document follows a new CRD after a moment: ask again while the answer is not
+    /// [`Compatible`](Compatibility::Compatible).
+    pub async fn compatibility(&self) -> Result<Compatibility, ReadError> {
+        let request = http::Request::get(format!("/openapi/v3/apis/{GROUP}/{VERSION}"))
+            .body(Vec::new())
+            .map_err(|error| ReadError::Unanswered(error.to_string()))?;
+        let document = match self.call(request).await {
+            Ok(body) => serde_json::from_slice(&body)
+                .map_err(|_| ReadError::Undecodable("the OpenAPI document is not JSON".to_owned()))?,
+            Err(CallError::Refused(refusal)) if refusal.code == 404 => Value::Null,
+            Err(error) => return Err(error.into()),
+        };
+        let wanted = [own_schema::<GuestTermination>(), own_schema::<GenesysConnection>()];
+        Ok(compare(&document, &wanted))
+    }
+}
+
+/// A kind and its schema, as this version would write it into a CRD.
+fn own_schema<K: CustomResourceExt + Resource<DynamicType = ()>>() -> (String, Value) {
+    let versions = K::crd().spec.versions;
+    let schema = versions.into_iter().next().and_then(|version| version.schema);
+    let schema = schema.and_then(|schema| serde_json::to_value(schema.open_api_v3_schema).ok());
+    (K::kind(&()).into_owned(), schema.unwrap_or_default())
+}
+
+fn compare(document: &Value, wanted: &[(String, Value)]) -> Compatibility {
+    let mut kinds = Vec::new();
+    let mut fields = BTreeSet::new();
+    for (kind, own) in wanted {
+        match served_schema(document, kind) {
+            None => kinds.push(kind.clone()),
+            Some(served) => {
+                for part in ["spec", "status"] {
+                    let (own, served) = (&own["properties"][part], &served["properties"][part]);
+                    missing(own, served, &format!("{kind}.{part}"), &mut fields);
+                }
+            }
+        }
+    }
+    if !kinds.is_empty() {
+        Compatibility::NotInstalled { kinds }
+    } else if !fields.is_empty() {
+        Compatibility::FieldsMissing {
+            fields: fields.into_iter().collect(),
+        }
+    } else {
+        Compatibility::Compatible
+    }
+}
+
+/// The schema that the server publishes for a kind.
+fn served_schema<'document>(document: &'document Value, kind: &str) -> Option<&'document Value> {
+    let schemas = document["components"]["schemas"].as_object()?;
+    schemas.values().find(|schema| {
+        let names = schema["x-kubernetes-group-version-kind"].as_array();
+        names.is_some_and(|names| {
+            names
+                .iter()
+                .any(|name| name["group"] == GROUP && name["version"] == VERSION && name["kind"] == kind)
+        })
+    })
+}
+
+/// Collects the paths that `own` has and `served` has not.
+fn missing(own: &Value, served: &Value, path: &str, fields: &mut BTreeSet<String>) {
+    if served.is_null() {
+        fields.insert(path.to_owned());
+        return;
+    }
+    if served["x-kubernetes-preserve-unknown-fields"] == true {
+        return;
+    }
+    if let Some(properties) = own["properties"].as_object() {
+        for (name, property) in properties {
+            missing(property, &served["properties"][name], &format!("{path}.{name}"), fields);
+        }
+    }
+    if own["items"].is_object() {
+        missing(&own["items"], &served["items"], path, fields);
+    }
+}

@@ -1,0 +1,1 @@
+//! A kube client over a closure.

@@ -1,0 +1,532 @@
+//! One connection's lane: who of those that want to ask the vendor may, and when.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Moment, Uid,
+    breaker::{Breaker, BreakerPolicy, Gate, Health, Operation},
+    bucket::{Bucket, Limits},
+};
+
+/// Tokens that a pass holds from the start: one for the look, one for the call. Nothing parks between the two.
+pub const TOKENS_OF_A_PASS: u32 = 2;
+
+/// Of the passes of a namespace that are not urgent, every so many goes to a retry though fresh work waits.
+const RETRY_SHARE: u32 = 4;
+
+/// What an object wants of its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The namespace, between which turns go round.
+    pub namespace: Arc<str>,
+    /// The guest, of whom one flight at a time is made.
+    pub guest: Arc<str>,
+    /// How urgent it is.
+    pub class: Class,
+}
+
+/// How urgent an object is, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// A call of it may be open.
+    Urgent,
+    /// It was never asked about.
+    Fresh,
+    /// It was asked about before.
+    Retry,
+    /// It was answered by a 404 that cannot be believed; it waits for the connection's proof.
+    Unproven,
+}
+
+/// When a lane whose route is not proven asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProofPolicy {
+    /// The first pause.
+    pub first: Duration,
+    /// The longest pause.
+    pub cap: Duration,
+}
+
+impl Default for ProofPolicy {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(30),
+            cap: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Leave to ask the vendor, for one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// It was let through alone, to see whether the vendor answers.
+    pub probe: bool,
+}
+
+/// Objects in the order they came, by ticket: leaving from the middle costs no more than from the front.
+type Line = BTreeMap<u64, Uid>;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    urgent: Line,
+    fresh: Line,
+    retry: Line,
+    since_retry: u32,
+}
+
+impl Waiting {
+    fn line(&mut self, class: Class) -> &mut Line {
+        match class {
+            Class::Urgent => &mut self.urgent,
+            Class::Fresh => &mut self.fresh,
+            Class::Retry | Class::Unproven => &mut self.retry,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.fresh.is_empty() && self.retry.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<Uid> {
+        if let Some((_, uid)) = self.urgent.pop_first() {
+            return Some(uid);
+        }
+        let retry_first = self.fresh.is_empty() || self.since_retry + 1 >= RETRY_SHARE;
+        if retry_first && let Some((_, uid)) = self.retry.pop_first() {
+            self.since_retry = 0;
+            return Some(uid);
+        }
+        self.since_retry += 1;
+        self.fresh.pop_first().map(|(_, uid)| uid)
+    }
+}
+
+/// The lane of one connection.
+#[derive(Debug)]
+pub struct Lane {
+    bucket: Bucket,
+    breaker: Breaker,
+    proof_policy: ProofPolicy,
+    asks: BTreeMap<Uid, (u64, Ask)>,
+    tickets: u64,
+    namespaces: BTreeMap<Arc<str>, Waiting>,
+    last_namespace: Option<Arc<str>>,
+    unproven: Line,
+    proof_at: Moment,
+    proof_pause: Duration,
+    proof_out: Option<Uid>,
+    flights: BTreeMap<Uid, (Arc<str>, Grant)>,
+    guests: BTreeSet<Arc<str>>,
+    behind: BTreeMap<Arc<str>, BTreeSet<Uid>>,
+    paused_until: Moment,
+    open: bool,
+}
+
+impl Lane {
+    /// The lane of a connection that this process has not used yet.
+    pub fn new(limits: Limits, breaker: BreakerPolicy, proof_policy: ProofPolicy, now: Moment) -> Self {
+        Self {
+            bucket: Bucket::new(limits, now),
+            breaker: Breaker::new(breaker),
+            proof_policy,
+            asks: BTreeMap::new(),
+            tickets: 0,
+            namespaces: BTreeMap::new(),
+            last_namespace: None,
+            unproven: Line::new(),
+            proof_at: now,
+            proof_pause: proof_policy.first,
+            proof_out: None,
+            flights: BTreeMap::new(),
+            guests: BTreeSet::new(),
+            behind: BTreeMap::new(),
+            paused_until: Moment::ZERO,
+            open: true,
+        }
+    }
+
+    /// Changes the limits.
+    pub fn limit(&mut self, limits: Limits, now: Moment) {
+        self.bucket.limit(limits, now);
+    }
+
+    /// Opens or closes the lane: while the connection is unusable nobody is let through.
+    pub fn set_open(&mut self, open: bool) {
+        self.open = open;
+    }
+
+    /// Lets nobody through before then.
+    pub fn pause(&mut self, until: Moment) {
+        self.paused_until = self.paused_until.max(until);
+    }
+
+    /// Queues an object, in place of what it asked for before. One that is in flight is not queued.
+    pub fn offer(&mut self, uid: &Uid, ask: Ask) {
+        if self.flights.contains_key(uid) || self.asks.get(uid).is_some_and(|(_, before)| *before == ask) {
+            return;
+        }
+        self.forget(uid);
+        self.tickets += 1;
+        self.asks.insert(uid.clone(), (self.tickets, ask));
+        self.line_up(uid);
+    }
+
+    /// Takes an object out of the queues. A flight goes on until it is [`Lane::land`]ed.
+    pub fn forget(&mut self, uid: &Uid) {
+        let Some((ticket, ask)) = self.asks.remove(uid) else {
+            return;
+        };
+        if ask.class == Class::Unproven {
+            self.unproven.remove(&ticket);
+        } else if let Some(waiting) = self.namespaces.get_mut(&ask.namespace) {
+            waiting.line(ask.class).remove(&ticket);
+            if waiting.is_empty() {
+                self.namespaces.remove(&ask.namespace);
+            }
+        }
+        if let Some(behind) = self.behind.get_mut(&ask.guest) {
+            behind.remove(uid);
+            if behind.is_empty() {
+                self.behind.remove(&ask.guest);
+            }
+        }
+    }
+
+    /// Lets the next object through, if one may go now.
+    pub fn next(&mut self, now: Moment) -> Option<(Uid, Grant)> {
+        loop {
+            let grant = self.may_go(now)?;
+            let uid = self.pop(now)?;
+            let (_, ask) = self.asks.get(&uid)?.clone();
+            if self.guests.contains(&ask.guest) {
+                // One flight at a time for each guest: the second one finds the session as the first one left it.
+                self.behind.entry(ask.guest).or_default().insert(uid);
+                continue;
+            }
+            if !self.bucket.take(TOKENS_OF_A_PASS, now) {
+                self.line_up(&uid);
+                return None;
+            }
+            if ask.class == Class::Unproven {
+                self.proof_out = Some(uid.clone());
+            }
+            self.asks.remove(&uid);
+            self.guests.insert(ask.guest.clone());
+            self.flights.insert(uid.clone(), (ask.guest, grant));
+            return Some((uid, grant));
+        }
+    }
+
+    /// A pass is over: its slot is free, and what it did not spend of its two tokens comes back.
+    pub fn land(&mut self, uid: &Uid, unspent: u32, now: Moment) {
+        let Some((guest, _)) = self.flights.remove(uid) else {
+            return;
+        };
+        self.bucket.give_back(unspent, now);
+        self.guests.remove(&guest);
+        if self.proof_out.as_ref() == Some(uid) {
+            self.proof_out = None;
+            self.proof_at = now + self.proof_pause;
+            self.proof_pause = (self.proof_pause * 2).min(self.proof_policy.cap);
+        }
+        for waiting in self.behind.remove(&guest).unwrap_or_default() {
+            self.line_up(&waiting);
+        }
+    }
+
+    /// Takes one more token for an extra call, if there is one.
+    pub fn extra(&mut self, now: Moment) -> bool {
+        self.paused_until <= now && self.bucket.take(1, now)
+    }
+
+    /// Takes an answer in, and says whether a failure of it spends the object's budget.
+    pub fn report(&mut self, uid: &Uid, operation: Operation, health: Health, now: Moment) -> bool {
+        let probe = self.flights.get(uid).is_some_and(|(_, grant)| grant.probe);
+        self.breaker.report(operation, health, probe, now)
+    }
+
+    /// The route is proven, or the user says so: whoever waited for that goes on.
+    pub fn prove(&mut self) {
+        self.proof_pause = self.proof_policy.first;
+        for (_, uid) in std::mem::take(&mut self.unproven) {
+            if let Some((_, ask)) = self.asks.get_mut(&uid) {
+                ask.class = Class::Retry;
+            }
+            self.line_up(&uid);
+        }
+    }
+
+    /// When somebody may go next, if anybody waits.
+    pub fn next_due(&self, now: Moment) -> Option<Moment> {
+        let ordinary = (!self.namespaces.is_empty()).then_some(now);
+        let proof = (!self.unproven.is_empty() && self.proof_out.is_none()).then_some(self.proof_at);
+        let wanted = match (ordinary, proof) {
+            (Some(ordinary), Some(proof)) => ordinary.min(proof),
+            (ordinary, proof) => ordinary.or(proof)?,
+        };
+        let gate = match self.breaker.gate() {
+            _ if !self.open || self.flights.len() >= self.bucket.limits().in_flight() as usize => return None,
+            Gate::One(_) if !self.flights.is_empty() => return None,
+            Gate::One(from) => from,
+            Gate::Free => Moment::ZERO,
+        };
+        let tokens = self.bucket.ready_at(TOKENS_OF_A_PASS, now)?;
+        Some(wanted.max(gate).max(tokens).max(self.paused_until))
+    }
+
+    /// How many objects wait here.
+    pub fn waiting(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// How many passes are under way.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether the breaker is open.
+    pub fn is_broken(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    fn may_go(&self, now: Moment) -> Option<Grant> {
+        if !self.open || self.paused_until > now || self.flights.len() >= self.bucket.limits().in_flight() as usize {
+            return None;
+        }
+        match self.breaker.gate() {
+            Gate::Free => Some(Grant { probe: false }),
+            Gate::One(from) => (self.flights.is_empty() && from <= now).then_some(Grant { probe: true }),
+        }
+    }
+
+    /// The next object in turn: round robin over namespaces, then those that wait for a proof.
+    fn pop(&mut self, now: Moment) -> Option<Uid> {
+        let after = self.last_namespace.as_ref().and_then(|last| {
+            let range = (std::ops::Bound::Excluded(last.clone()), std::ops::Bound::Unbounded);
+            self.namespaces
+                .range(range)
+                .next()
+                .map(|(namespace, _)| namespace.clone())
+        });
+        if let Some(namespace) = after.or_else(|| self.namespaces.keys().next().cloned()) {
+            let waiting = self.namespaces.get_mut(&namespace)?;
+            let uid = waiting.pop();
+            if waiting.is_empty() {
+                self.namespaces.remove(&namespace);
+            }
+            self.last_namespace = Some(namespace);
+            return uid;
+        }
+        if self.proof_out.is_none() && self.proof_at <= now {
+            self.unproven.pop_first().map(|(_, uid)| uid)
+        } else {
+            None
+        }
+    }
+
+    /// Puts an object that asks in its line, at the place of its ticket.
+    fn line_up(&mut self, uid: &Uid) {
+        let Some((ticket, ask)) = self.asks.get(uid) else {
+            return;
+        };
+        let line = match ask.class {
+            Class::Unproven => &mut self.unproven,
+            class => self.namespaces.entry(ask.namespace.clone()).or_default().line(class),
+        };
+        line.insert(*ticket, uid.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLENTY: Limits = Limits {
+        requests_per_minute: 60_000,
+        max_in_flight: 100,
+    };
+
+    fn lane(limits: Limits) -> Lane {
+        let mut lane = Lane::new(limits, BreakerPolicy::default(), ProofPolicy::default(), Moment::ZERO);
+        lane.breaker
+            .report(Operation::Observe, Health::Success, true, Moment::ZERO);
+        lane.breaker
+            .report(Operation::Terminate, Health::Success, true, Moment::ZERO);
+        lane
+    }
+
+    fn ask(namespace: &str, guest: &str, class: Class) -> Ask {
+        Ask {
+            namespace: namespace.into(),
+            guest: guest.into(),
+            class,
+        }
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    /// Everybody that may go at `now`, each landed at once.
+    fn turns(lane: &mut Lane, now: Moment) -> Vec<String> {
+        std::iter::from_fn(|| {
+            let (uid, _) = lane.next(now)?;
+            lane.land(&uid, TOKENS_OF_A_PASS, now);
+            Some(uid.to_string())
+        })
+        .collect()
+    }
+
+    fn offer(lane: &mut Lane, uid: &str, namespace: &str, class: Class) {
+        lane.offer(&uid.into(), ask(namespace, uid, class));
+    }
+
+    #[test]
+    fn namespaces_take_turns_and_what_is_urgent_comes_first() {
+        let mut lane = lane(PLENTY);
+        for index in 0..3 {
+            offer(&mut lane, &format!("a{index}"), "a", Class::Fresh);
+        }
+        offer(&mut lane, "b0", "b", Class::Fresh);
+        offer(&mut lane, "b1", "b", Class::Urgent);
+        assert_eq!(turns(&mut lane, at(60)), ["a0", "b1", "a1", "b0", "a2"]);
+    }
+
+    #[test]
+    fn fresh_work_comes_before_retries_which_still_get_their_share() {
+        let mut lane = lane(PLENTY);
+        for index in 0..6 {
+            offer(&mut lane, &format!("retry{index}"), "a", Class::Retry);
+            offer(&mut lane, &format!("fresh{index}"), "a", Class::Fresh);
+        }
+        let order = turns(&mut lane, at(60));
+        assert_eq!(order[..5], ["fresh0", "fresh1", "fresh2", "retry0", "fresh3"]);
+        assert_eq!(order.len(), 12);
+    }
+
+    #[test]
+    fn a_guest_has_one_flight_at_a_time() {
+        let mut lane = lane(PLENTY);
+        for uid in ["one", "two", "three"] {
+            lane.offer(&uid.into(), ask(uid, "guest", Class::Fresh));
+        }
+        let (first, _) = lane.next(at(60)).unwrap();
+        assert_eq!(lane.next(at(60)), None);
+        lane.land(&first, 0, at(60));
+        let (second, _) = lane.next(at(60)).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(lane.next(at(60)), None);
+        lane.forget(&"one".into());
+        lane.land(&second, 0, at(60));
+        assert!(lane.next(at(60)).is_some());
+    }
+
+    #[test]
+    fn nobody_goes_without_tokens_or_before_the_pause_is_over() {
+        let mut lane = lane(Limits {
+            requests_per_minute: 60,
+            max_in_flight: 5,
+        });
+        for index in 0..20 {
+            offer(&mut lane, &format!("a{index}"), "a", Class::Fresh);
+        }
+        assert_eq!(lane.next(at(0)), None, "a new process starts with an empty bucket");
+        let due = lane.next_due(at(0)).unwrap();
+        assert!(lane.next(due).is_some());
+        lane.pause(at(100));
+        assert_eq!(lane.next(at(99)), None);
+        assert_eq!(lane.next_due(at(99)), Some(at(100)));
+        assert!(lane.next(at(100)).is_some());
+    }
+
+    #[test]
+    fn slots_bound_the_flights() {
+        let mut lane = lane(Limits {
+            requests_per_minute: 60_000,
+            max_in_flight: 2,
+        });
+        for index in 0..5 {
+            offer(&mut lane, &format!("a{index}"), "a", Class::Fresh);
+        }
+        let (first, _) = lane.next(at(60)).unwrap();
+        lane.next(at(60)).unwrap();
+        assert_eq!(lane.next(at(60)), None);
+        assert_eq!(lane.next_due(at(60)), None, "a slot that comes free is what wakes it");
+        lane.land(&first, 0, at(60));
+        assert!(lane.next(at(60)).is_some());
+    }
+
+    #[test]
+    fn while_the_breaker_is_open_one_probe_goes_on_another_object_each_time() {
+        let mut lane = lane(PLENTY);
+        for index in 0..3 {
+            offer(&mut lane, &format!("a{index}"), "a", Class::Fresh);
+        }
+        for _ in 0..5 {
+            lane.report(&"x".into(), Operation::Observe, Health::Failure, at(60));
+        }
+        let mut probed = Vec::new();
+        let mut now = at(60);
+        while probed.len() < 4 {
+            now = lane.next_due(now).unwrap();
+            let (uid, grant) = lane.next(now).unwrap();
+            assert!(grant.probe);
+            assert_eq!(lane.next(now), None);
+            lane.report(&uid, Operation::Observe, Health::Failure, now);
+            lane.land(&uid, 1, now);
+            offer(&mut lane, &uid, "a", Class::Retry);
+            probed.push(uid.to_string());
+        }
+        assert_eq!(probed, ["a0", "a1", "a2", "a0"]);
+        assert_eq!(now, at(60 + 2 + 4 + 8 + 16));
+    }
+
+    #[test]
+    fn unproven_objects_share_one_probe_in_rotation_until_the_route_is_proven() {
+        let mut lane = lane(PLENTY);
+        for uid in ["a", "b", "c"] {
+            offer(&mut lane, uid, "n", Class::Unproven);
+        }
+        let mut now = at(60);
+        let mut probed = Vec::new();
+        for _ in 0..4 {
+            now = lane.next_due(now).unwrap();
+            let (uid, _) = lane.next(now).unwrap();
+            assert_eq!(lane.next(now), None);
+            lane.land(&uid, 1, now);
+            offer(&mut lane, &uid, "n", Class::Unproven);
+            probed.push(uid.to_string());
+        }
+        assert_eq!(probed, ["a", "b", "c", "a"]);
+        assert_eq!(now, at(60 + 30 + 60 + 120));
+        offer(&mut lane, "new", "n", Class::Fresh);
+        assert_eq!(
+            turns(&mut lane, now),
+            ["new"],
+            "a new object gets its first look at once"
+        );
+        lane.prove();
+        assert_eq!(turns(&mut lane, now).len(), 3);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing_behind() {
+        let mut lane = lane(PLENTY);
+        for (uid, class) in [
+            ("a", Class::Urgent),
+            ("b", Class::Fresh),
+            ("c", Class::Retry),
+            ("d", Class::Unproven),
+        ] {
+            offer(&mut lane, uid, uid, class);
+            lane.forget(&uid.into());
+        }
+        assert_eq!(lane.waiting(), 0);
+        assert_eq!(lane.next_due(at(60)), None);
+        assert!(lane.namespaces.is_empty() && lane.unproven.is_empty());
+    }
+}

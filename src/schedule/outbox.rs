@@ -1,0 +1,196 @@
+//! Webhooks that wait for their endpoints: a slow endpoint holds up neither other endpoints nor terminations.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{Moment, Uid, timers::Timers};
+
+/// One webhook of one object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delivery {
+    /// The object.
+    pub uid: Uid,
+    /// The webhook's name.
+    pub webhook: Arc<str>,
+}
+
+/// An endpoint: a connection's uid and a webhook's name.
+pub type Endpoint = (Arc<str>, Arc<str>);
+
+/// Deliveries, due at a time or waiting for their endpoint.
+#[derive(Debug)]
+pub struct Outbox {
+    per_endpoint: usize,
+    timers: Timers<Delivery>,
+    endpoints: BTreeMap<Delivery, Endpoint>,
+    waiting: BTreeMap<Endpoint, VecDeque<Delivery>>,
+    queued: BTreeSet<Delivery>,
+    running: BTreeMap<Delivery, Endpoint>,
+    busy: BTreeMap<Endpoint, usize>,
+    last: Option<Endpoint>,
+}
+
+impl Outbox {
+    /// An empty outbox that makes at most so many tries at one endpoint at the same time.
+    pub fn new(per_endpoint: usize) -> Self {
+        Self {
+            per_endpoint,
+            timers: Timers::default(),
+            endpoints: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            queued: BTreeSet::new(),
+            running: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    /// Wants a try at a moment. One that is under way or queued stays as it is.
+    pub fn offer(&mut self, delivery: Delivery, endpoint: Endpoint, due: Moment) {
+        if !self.running.contains_key(&delivery) && !self.queued.contains(&delivery) {
+            self.endpoints.insert(delivery.clone(), endpoint);
+            self.timers.set(delivery, due);
+        }
+    }
+
+    /// The object is gone or settled.
+    pub fn forget(&mut self, delivery: &Delivery) {
+        self.timers.cancel(delivery);
+        if let Some(endpoint) = self.endpoints.remove(delivery)
+            && self.queued.remove(delivery)
+            && let Some(queue) = self.waiting.get_mut(&endpoint)
+        {
+            queue.retain(|other| other != delivery);
+            if queue.is_empty() {
+                self.waiting.remove(&endpoint);
+            }
+        }
+    }
+
+    /// The next delivery to be tried at `now`, round robin over the endpoints.
+    pub fn next(&mut self, now: Moment) -> Option<Delivery> {
+        while let Some(delivery) = self.timers.pop(now) {
+            if let Some(endpoint) = self.endpoints.get(&delivery) {
+                self.queued.insert(delivery.clone());
+                self.waiting.entry(endpoint.clone()).or_default().push_back(delivery);
+            }
+        }
+        let free = |endpoint: &&Endpoint| self.busy.get(*endpoint).is_none_or(|busy| *busy < self.per_endpoint);
+        let after = self
+            .last
+            .clone()
+            .map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let behind = self
+            .waiting
+            .range((after, std::ops::Bound::Unbounded))
+            .map(|(endpoint, _)| endpoint);
+        let endpoint = behind.chain(self.waiting.keys()).find(free)?.clone();
+        let queue = self.waiting.get_mut(&endpoint)?;
+        let delivery = queue.pop_front()?;
+        if queue.is_empty() {
+            self.waiting.remove(&endpoint);
+        }
+        self.queued.remove(&delivery);
+        self.endpoints.remove(&delivery);
+        *self.busy.entry(endpoint.clone()).or_default() += 1;
+        self.running.insert(delivery.clone(), endpoint.clone());
+        self.last = Some(endpoint);
+        Some(delivery)
+    }
+
+    /// A try is over.
+    pub fn done(&mut self, delivery: &Delivery) {
+        let Some(endpoint) = self.running.remove(delivery) else {
+            return;
+        };
+        if let Some(busy) = self.busy.get_mut(&endpoint) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy.remove(&endpoint);
+            }
+        }
+    }
+
+    /// When [`Outbox::next`] will have a delivery, if nothing else happens before.
+    pub fn next_due(&self, now: Moment) -> Option<Moment> {
+        let free = |endpoint: &Endpoint| self.busy.get(endpoint).is_none_or(|busy| *busy < self.per_endpoint);
+        if self.waiting.keys().any(free) {
+            Some(now)
+        } else {
+            self.timers.next_due()
+        }
+    }
+
+    /// Deliveries that wait, and tries under way.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.timers.len() + self.queued.len(), self.running.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn delivery(uid: &str) -> Delivery {
+        Delivery {
+            uid: uid.into(),
+            webhook: "analytics".into(),
+        }
+    }
+
+    fn endpoint(name: &str) -> Endpoint {
+        ("connection".into(), name.into())
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_slow_endpoint_holds_up_no_other() {
+        let mut outbox = Outbox::new(2);
+        for index in 0..5 {
+            outbox.offer(delivery(&format!("slow{index}")), endpoint("a-slow"), at(0));
+        }
+        outbox.offer(delivery("quick"), endpoint("b-quick"), at(0));
+        let started: Vec<_> = std::iter::from_fn(|| outbox.next(at(0)))
+            .map(|next| next.uid.to_string())
+            .collect();
+        assert_eq!(started, ["slow0", "quick", "slow1"]);
+        assert_eq!(outbox.next_due(at(0)), None);
+        outbox.done(&delivery("slow0"));
+        assert_eq!(outbox.next_due(at(0)), Some(at(0)));
+        assert_eq!(outbox.next(at(0)), Some(delivery("slow2")));
+    }
+
+    #[test]
+    fn a_delivery_is_tried_once_at_a_time_and_not_before_it_is_due() {
+        let mut outbox = Outbox::new(2);
+        outbox.offer(delivery("a"), endpoint("e"), at(5));
+        outbox.offer(delivery("a"), endpoint("e"), at(5));
+        assert_eq!(outbox.next(at(4)), None);
+        assert_eq!(outbox.next_due(at(4)), Some(at(5)));
+        assert_eq!(outbox.next(at(5)), Some(delivery("a")));
+        outbox.offer(delivery("a"), endpoint("e"), at(5));
+        assert_eq!(outbox.next(at(5)), None);
+        outbox.done(&delivery("a"));
+        outbox.offer(delivery("a"), endpoint("e"), at(5));
+        assert_eq!(outbox.next(at(5)), Some(delivery("a")));
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing_behind() {
+        let mut outbox = Outbox::new(1);
+        outbox.offer(delivery("a"), endpoint("e"), at(0));
+        outbox.offer(delivery("b"), endpoint("e"), at(0));
+        outbox.next(at(0)).unwrap();
+        outbox.forget(&delivery("b"));
+        outbox.done(&delivery("a"));
+        assert_eq!(outbox.counts(), (0, 0));
+        assert!(outbox.waiting.is_empty() && outbox.endpoints.is_empty() && outbox.busy.is_empty());
+    }
+}

@@ -1,0 +1,344 @@
+//! Every open object: due at a time, ready for a pass of its own, or waiting in its connection's lane.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    Moment, Uid,
+    breaker::{BreakerPolicy, Health, Operation},
+    bucket::Limits,
+    lane::{Ask, Grant, Lane, ProofPolicy},
+    timers::Timers,
+};
+
+/// The uid of a connection.
+pub type ConnectionUid = Arc<str>;
+
+/// A turn: one pass over one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The object.
+    pub uid: Uid,
+    /// Leave to ask the vendor, through that connection. Without, the pass only decides and writes.
+    pub grant: Option<(ConnectionUid, Grant)>,
+}
+
+/// The work queue.
+#[derive(Debug)]
+pub struct Queue {
+    breaker: BreakerPolicy,
+    proof: ProofPolicy,
+    timers: Timers<Uid>,
+    ready: VecDeque<Uid>,
+    queued: BTreeSet<Uid>,
+    running: BTreeMap<Uid, Option<ConnectionUid>>,
+    again: BTreeSet<Uid>,
+    lanes: BTreeMap<ConnectionUid, Lane>,
+    offers: BTreeMap<Uid, ConnectionUid>,
+    last_lane: Option<ConnectionUid>,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(breaker: BreakerPolicy, proof: ProofPolicy) -> Self {
+        Self {
+            breaker,
+            proof,
+            timers: Timers::default(),
+            ready: VecDeque::new(),
+            queued: BTreeSet::new(),
+            running: BTreeMap::new(),
+            again: BTreeSet::new(),
+            lanes: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            last_lane: None,
+        }
+    }
+
+    /// Wants a pass over an object as soon as possible. If one is under way, another follows it.
+    pub fn wake(&mut self, uid: &Uid) {
+        if self.running.contains_key(uid) {
+            self.again.insert(uid.clone());
+            return;
+        }
+        self.leave_lane(uid);
+        self.timers.cancel(uid);
+        if self.queued.insert(uid.clone()) {
+            self.ready.push_back(uid.clone());
+        }
+    }
+
+    /// Wants a pass over an object at a moment.
+    pub fn wake_at(&mut self, uid: &Uid, due: Moment) {
+        self.timers.set(uid.clone(), due);
+    }
+
+    /// Wants a pass with leave to ask the vendor, when the connection's lane lets it through.
+    pub fn offer(&mut self, uid: &Uid, connection: &ConnectionUid, ask: Ask) {
+        if self.offers.get(uid).is_some_and(|before| before != connection) {
+            self.leave_lane(uid);
+        }
+        if let Some(lane) = self.lanes.get_mut(connection) {
+            lane.offer(uid, ask);
+            self.offers.insert(uid.clone(), connection.clone());
+        }
+    }
+
+    /// The object is gone, or nothing is to be done about it until it changes. A pass under way goes on.
+    pub fn forget(&mut self, uid: &Uid) {
+        self.timers.cancel(uid);
+        self.again.remove(uid);
+        if self.queued.remove(uid) {
+            self.ready.retain(|other| other != uid);
+        }
+        self.leave_lane(uid);
+    }
+
+    /// The next turn at `now`, if anybody has one.
+    pub fn next(&mut self, now: Moment) -> Option<Turn> {
+        while let Some(uid) = self.timers.pop(now) {
+            self.wake(&uid);
+        }
+        if let Some(uid) = self.ready.pop_front() {
+            self.queued.remove(&uid);
+            self.running.insert(uid.clone(), None);
+            return Some(Turn { uid, grant: None });
+        }
+        let after = self
+            .last_lane
+            .clone()
+            .map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let order: Vec<ConnectionUid> = self
+            .lanes
+            .range((after, std::ops::Bound::Unbounded))
+            .chain(self.lanes.iter())
+            .map(|(connection, _)| connection.clone())
+            .take(self.lanes.len())
+            .collect();
+        for connection in order {
+            if let Some((uid, grant)) = self.lanes.get_mut(&connection)?.next(now) {
+                self.offers.remove(&uid);
+                self.timers.cancel(&uid);
+                self.last_lane = Some(connection.clone());
+                self.running.insert(uid.clone(), Some(connection.clone()));
+                return Some(Turn {
+                    uid,
+                    grant: Some((connection, grant)),
+                });
+            }
+        }
+        None
+    }
+
+    /// A pass is over. `unspent`: what is left of its two tokens, if it had leave. Says whether somebody asked for
+    /// another pass meanwhile.
+    pub fn done(&mut self, uid: &Uid, unspent: u32, now: Moment) -> bool {
+        if let Some(Some(connection)) = self.running.remove(uid)
+            && let Some(lane) = self.lanes.get_mut(&connection)
+        {
+            lane.land(uid, unspent, now);
+        }
+        self.again.remove(uid)
+    }
+
+    /// When [`Queue::next`] will have a turn, if nothing else happens before.
+    pub fn next_due(&self, now: Moment) -> Option<Moment> {
+        if !self.ready.is_empty() {
+            return Some(now);
+        }
+        self.lanes
+            .values()
+            .filter_map(|lane| lane.next_due(now))
+            .chain(self.timers.next_due())
+            .min()
+    }
+
+    /// The lane of a connection, made when it is first asked for.
+    pub fn connection(&mut self, connection: &ConnectionUid, limits: Limits, now: Moment) -> &mut Lane {
+        let (breaker, proof) = (self.breaker, self.proof);
+        self.lanes
+            .entry(connection.clone())
+            .or_insert_with(|| Lane::new(limits, breaker, proof, now))
+    }
+
+    /// The lane of a connection that is known.
+    pub fn lane(&mut self, connection: &ConnectionUid) -> Option<&mut Lane> {
+        self.lanes.get_mut(connection)
+    }
+
+    /// The connection is gone, and its lane with it.
+    pub fn remove_connection(&mut self, connection: &ConnectionUid) {
+        self.lanes.remove(connection);
+        self.offers.retain(|_, other| other != connection);
+    }
+
+    /// Takes an answer in, and says whether a failure of it spends the object's budget.
+    pub fn report(
+        &mut self,
+        connection: &ConnectionUid,
+        uid: &Uid,
+        operation: Operation,
+        health: Health,
+        now: Moment,
+    ) -> bool {
+        self.lanes
+            .get_mut(connection)
+            .is_none_or(|lane| lane.report(uid, operation, health, now))
+    }
+
+    /// Objects that are ready, waiting for a time, waiting in lanes, and passes under way.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            ready: self.ready.len(),
+            timed: self.timers.len(),
+            waiting: self.lanes.values().map(Lane::waiting).sum(),
+            running: self.running.len(),
+            broken: self.lanes.values().filter(|lane| lane.is_broken()).count(),
+        }
+    }
+
+    fn leave_lane(&mut self, uid: &Uid) {
+        if let Some(connection) = self.offers.remove(uid)
+            && let Some(lane) = self.lanes.get_mut(&connection)
+        {
+            lane.forget(uid);
+        }
+    }
+}
+
+/// How many objects stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ready for a pass.
+    pub ready: usize,
+    /// Waiting for a time.
+    pub timed: usize,
+    /// Waiting for a connection.
+    pub waiting: usize,
+    /// Passes under way.
+    pub running: usize,
+    /// Connections whose breaker is open.
+    pub broken: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::schedule::lane::Class;
+
+    fn queue() -> Queue {
+        Queue::new(BreakerPolicy::default(), ProofPolicy::default())
+    }
+
+    fn uid(text: &str) -> Uid {
+        text.into()
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    fn ask(guest: &str) -> Ask {
+        Ask {
+            namespace: "n".into(),
+            guest: guest.into(),
+            class: Class::Fresh,
+        }
+    }
+
+    #[test]
+    fn a_wake_during_a_pass_is_not_lost() {
+        let mut queue = queue();
+        queue.wake(&uid("a"));
+        queue.wake(&uid("a"));
+        assert_eq!(
+            queue.next(at(0)),
+            Some(Turn {
+                uid: uid("a"),
+                grant: None
+            })
+        );
+        assert_eq!(queue.next(at(0)), None);
+        queue.wake(&uid("a"));
+        assert_eq!(queue.next(at(0)), None, "one pass at a time over one object");
+        assert!(queue.done(&uid("a"), 0, at(0)));
+        assert!(!queue.done(&uid("a"), 0, at(0)));
+    }
+
+    #[test]
+    fn timers_fire_in_order_and_say_when() {
+        let mut queue = queue();
+        queue.wake_at(&uid("late"), at(9));
+        queue.wake_at(&uid("early"), at(5));
+        queue.wake_at(&uid("late"), at(7));
+        assert_eq!(queue.next_due(at(0)), Some(at(5)));
+        assert_eq!(queue.next(at(4)), None);
+        assert_eq!(queue.next(at(8)).map(|turn| turn.uid), Some(uid("early")));
+        assert_eq!(queue.next(at(8)).map(|turn| turn.uid), Some(uid("late")));
+        assert_eq!(queue.next_due(at(8)), None);
+    }
+
+    #[test]
+    fn a_wake_takes_an_object_out_of_its_lane() {
+        let mut queue = queue();
+        let connection: ConnectionUid = "c".into();
+        queue.connection(
+            &connection,
+            Limits {
+                requests_per_minute: 600,
+                max_in_flight: 5,
+            },
+            at(0),
+        );
+        queue.offer(&uid("a"), &connection, ask("a"));
+        assert_eq!(queue.counts().waiting, 1);
+        queue.wake(&uid("a"));
+        assert_eq!(queue.counts().waiting, 0);
+        assert_eq!(queue.next(at(60)).and_then(|turn| turn.grant), None);
+    }
+
+    #[test]
+    fn lanes_take_turns() {
+        let mut queue = queue();
+        let lanes: Vec<ConnectionUid> = vec!["c1".into(), "c2".into()];
+        for connection in &lanes {
+            let lane = queue.connection(
+                connection,
+                Limits {
+                    requests_per_minute: 600,
+                    max_in_flight: 5,
+                },
+                at(0),
+            );
+            lane.report(&uid("x"), Operation::Observe, Health::Success, at(0));
+            for index in 0..2 {
+                let name = format!("{connection}-{index}");
+                queue.offer(&uid(&name), connection, ask(&name));
+            }
+        }
+        let order: Vec<String> = std::iter::from_fn(|| queue.next(at(60)).map(|turn| turn.uid.to_string())).collect();
+        assert_eq!(order, ["c1-0", "c2-0", "c1-1", "c2-1"]);
+    }
+
+    #[test]
+    fn a_connection_that_goes_takes_its_offers_along() {
+        let mut queue = queue();
+        let connection: ConnectionUid = "c".into();
+        queue.connection(
+            &connection,
+            Limits {
+                requests_per_minute: 600,
+                max_in_flight: 5,
+            },
+            at(0),
+        );
+        queue.offer(&uid("a"), &connection, ask("a"));
+        queue.remove_connection(&connection);
+        assert_eq!(queue.next_due(at(60)), None);
+        assert!(queue.offers.is_empty());
+    }
+}

@@ -1,0 +1,297 @@
+//! The next step of one termination.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    answer::{Look, SessionSeen},
+    deadline::{deadline, decisive_from, ending, is_suspended, is_unsure, patience_ends},
+    fact::{End, Fact, Hold},
+    instants,
+    policy::Policy,
+    request::Request,
+};
+use crate::api::{
+    CurrentAttempt, GuestTerminationStatus as Status, Outcome,
+    conditions::{ConditionType, find},
+};
+
+/// What is to be done next. One effect a step: its answer comes back as a [`Fact`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing, until the object changes.
+    Rest,
+    /// Nothing before then.
+    Wait(Wake),
+    /// Write what the fact makes of the status.
+    Record(Fact),
+    /// Ask the vendor for the session's state.
+    Look,
+    /// Write the intent of a terminate call.
+    Intend(SessionSeen),
+    /// Send the terminate call of the own, just written intent.
+    Call,
+}
+
+/// What ends a wait. A change of the object always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// The time, if time does.
+    pub at: Option<Timestamp>,
+    /// A change of the connection does.
+    pub on_connection: bool,
+}
+
+/// What the process knows beside the status.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// Why nothing can be asked of the vendor, if so.
+    pub held: Option<&'a Hold>,
+    /// Whose the open intent is, where the status has one.
+    pub intent: Intent<'a>,
+    /// The last look that this process made at the session.
+    pub look: Option<&'a LastLook>,
+    /// This pass's share of chance, 0 to 1.
+    pub jitter: f64,
+}
+
+/// Whose an open intent is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Intent<'a> {
+    /// Another process's, or an older self's; seen unchanged for so long.
+    Foreign {
+        /// Time since this process first saw it.
+        unchanged_for: Duration,
+    },
+    /// This process's; its write was answered and its call has not left.
+    Written,
+    /// This process's, and its call will not leave.
+    Withheld {
+        /// Why, in a sentence.
+        why: &'a str,
+    },
+    /// This process's; its call is on its way.
+    InFlight,
+    /// This process's; its call was answered, and the answer is not yet in the status.
+    Answered(&'a Fact),
+}
+
+/// A look that this process made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastLook {
+    /// What it saw.
+    pub verdict: Look,
+    /// When it was answered.
+    pub at: Timestamp,
+    /// Monotonic time since then.
+    pub age: Duration,
+    /// Looks that failed in a row, this one included.
+    pub failures: u32,
+    /// Its share of chance, 0 to 1.
+    pub jitter: f64,
+}
+
+impl LastLook {
+    fn active(&self) -> Option<&SessionSeen> {
+        match &self.verdict {
+            Look::Active(seen) => Some(seen),
+            _ => None,
+        }
+    }
+}
+
+/// The next step. `status` is the newest that this process knows.
+pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy) -> Step {
+    if status.is_finished() {
+        return Step::Rest;
+    }
+    if let Some(open) = status
+        .current_attempt
+        .as_ref()
+        .filter(|open| open.accepted_time.is_none())
+    {
+        match seen.intent {
+            Intent::Answered(fact) => return Step::Record(fact.clone()),
+            Intent::InFlight => return Step::Rest,
+            Intent::Written => return Step::Call,
+            Intent::Withheld { why } => return Step::Record(Fact::NotSent { why: why.to_owned() }),
+            Intent::Foreign { unchanged_for } => {
+                let late = |look: &LastLook| unchanged_for.saturating_sub(look.age) >= policy.foreign_intent_patience;
+                if seen.look.is_some_and(|look| look.active().is_some() && late(look)) {
+                    return Step::Record(Fact::Abandoned {
+                        id: open.id.clone(),
+                        jitter: seen.jitter,
+                    });
+                }
+            }
+        }
+    }
+    if let Some((open, accepted)) = accepted(status) {
+        let late = |look: &LastLook| look.at >= instants::later(accepted, policy.accepted_patience);
+        if seen.look.is_some_and(|look| look.active().is_some() && late(look)) {
+            return Step::Record(Fact::NotConfirmed {
+                id: open.id.clone(),
+                jitter: seen.jitter,
+            });
+        }
+    }
+    match (request.suspend, is_suspended(status)) {
+        (true, false) => return Step::Record(Fact::Suspended),
+        (false, true) => return Step::Record(Fact::Resumed),
+        _ => {}
+    }
+    if status.start_time.is_some() && status.observed_generation != Some(request.generation) {
+        return Step::Record(Fact::SpecChanged);
+    }
+    let decided = || {
+        let from = decisive_from(status, policy);
+        seen.look.is_some_and(|look| look.active().is_some() && look.at >= from)
+    };
+    match ending(request, status, now, policy) {
+        Some(end) if !is_unsure(status) || decided() => Step::Record(Fact::Ended(end)),
+        Some(_) if now >= patience_ends(request, status, policy) => Step::Record(Fact::Ended(unconfirmed())),
+        Some(_) => {
+            let due = due(status, seen, now, policy, decisive_from(status, policy));
+            look(status, seen, now, due, Some(patience_ends(request, status, policy)))
+        }
+        None if request.suspend => {
+            let limit = next_limit(request, status, policy);
+            if !is_unsure(status) || decided() {
+                return Step::Wait(Wake {
+                    at: limit,
+                    on_connection: false,
+                });
+            }
+            let due = due(status, seen, now, policy, decisive_from(status, policy));
+            look(status, seen, now, due, limit)
+        }
+        None => {
+            let attempt = status.next_attempt_time.as_ref().map_or(Timestamp::MIN, |time| time.0);
+            let open = status.current_attempt.is_some();
+            let due = if open {
+                due(status, seen, now, policy, attempt)
+            } else {
+                attempt
+            };
+            let fresh = seen.look.filter(|look| !open && look.age < policy.look_validity);
+            match (
+                look(status, seen, now, due, next_limit(request, status, policy)),
+                fresh.and_then(LastLook::active),
+            ) {
+                (Step::Look, Some(session)) => Step::Intend(session.clone()),
+                (step, _) => step,
+            }
+        }
+    }
+}
+
+/// The webhooks of a finished termination that are to be tried, and when.
+pub fn pending_webhooks(status: &Status) -> impl Iterator<Item = (&str, Option<Timestamp>)> {
+    let finished = status.is_finished() && !status.is_settled();
+    let pending = |webhook: &&crate::api::WebhookDelivery| webhook.state == crate::api::WebhookState::Pending;
+    status
+        .webhooks
+        .iter()
+        .filter(move |webhook| finished && pending(webhook))
+        .map(|webhook| {
+            (
+                webhook.name.as_str(),
+                webhook.next_attempt_time.as_ref().map(|time| time.0),
+            )
+        })
+}
+
+/// A look, when it is due and the connection can be asked.
+fn look(status: &Status, seen: &Observed<'_>, now: Timestamp, due: Timestamp, limit: Option<Timestamp>) -> Step {
+    if now < due {
+        let at = limit.map_or(due, |limit| limit.min(due));
+        return Step::Wait(Wake {
+            at: Some(at),
+            on_connection: false,
+        });
+    }
+    match seen.held {
+        None => Step::Look,
+        Some(hold) if says(status, hold) || is_suspended(status) => Step::Wait(Wake {
+            at: limit,
+            on_connection: true,
+        }),
+        Some(hold) => Step::Record(Fact::Held(hold.clone())),
+    }
+}
+
+/// When the next look is due that decides an open intent, or else an end (`otherwise`).
+fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, otherwise: Timestamp) -> Timestamp {
+    let due = match (accepted(status), &status.current_attempt, seen.intent) {
+        (Some((_, accepted)), ..) => accepted_look(accepted, seen.look, policy),
+        (None, Some(_), Intent::Foreign { unchanged_for }) => {
+            let looked = seen.look.is_some_and(|look| look.age < unchanged_for);
+            let left = policy.foreign_intent_patience.saturating_sub(unchanged_for);
+            if looked {
+                instants::later(now, left)
+            } else {
+                Timestamp::MIN
+            }
+        }
+        _ => otherwise,
+    };
+    // A look that failed is repeated with the backoff's steps.
+    let failed = seen.look.filter(|look| look.failures > 0);
+    let again = failed.map(|look| {
+        let pause = policy.backoff(look.failures - 1, look.jitter, None);
+        instants::later(now, pause.saturating_sub(look.age))
+    });
+    again.map_or(due, |again| if again > now { due.max(again) } else { due })
+}
+
+/// The first of the looks after a 202 that has not been made yet.
+fn accepted_look(accepted: Timestamp, look: Option<&LastLook>, policy: &Policy) -> Timestamp {
+    let last = policy
+        .accepted_looks
+        .last()
+        .copied()
+        .unwrap_or(Duration::from_secs(1))
+        .max(Duration::from_millis(1));
+    let patience = instants::later(accepted, policy.accepted_patience);
+    let mut due = accepted;
+    let mut pauses = policy.accepted_looks.iter().copied();
+    loop {
+        due = instants::later(due, pauses.next().unwrap_or(last));
+        if due >= patience {
+            return patience;
+        }
+        if look.is_none_or(|look| look.at < due) {
+            return due;
+        }
+    }
+}
+
+fn accepted(status: &Status) -> Option<(&CurrentAttempt, Timestamp)> {
+    let open = status.current_attempt.as_ref()?;
+    Some((open, open.accepted_time.as_ref()?.0))
+}
+
+/// Whether the status already tells of the hold.
+fn says(status: &Status, hold: &Hold) -> bool {
+    find(&status.conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.reason == hold.reason.as_str() && ready.message == hold.message)
+}
+
+/// The next instant at which time itself ends the termination.
+fn next_limit(request: &Request, status: &Status, policy: &Policy) -> Option<Timestamp> {
+    let expiry = request
+        .not_after
+        .map(|limit| instants::later(limit, Duration::from_millis(1)));
+    match (deadline(request, status, policy), expiry) {
+        (Some(deadline), Some(expiry)) => Some(deadline.min(expiry)),
+        (deadline, expiry) => deadline.or(expiry),
+    }
+}
+
+fn unconfirmed() -> End {
+    End {
+        outcome: Outcome::Unconfirmed,
+        message: "A terminate call may have taken effect, and no look at the session was answered afterwards. Ask the vendor whether the session is over.".to_owned(),
+    }
+}

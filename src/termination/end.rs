@@ -1,0 +1,250 @@
+//! How a termination ends in its status: the outcome, what is claimed of it, and the outbox of its webhooks.
+
+use super::{
+    answer::Evidence,
+    deadline::is_unsure,
+    evolve::{Draft, record},
+    fact::{Context, End, WebhookAnswer},
+    instants,
+};
+use crate::api::{
+    AttemptResult, Audit, ConfirmedBy, Outcome, WebhookDelivery, WebhookState,
+    conditions::{
+        ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type, find, has_status, remove_condition,
+    },
+};
+
+/// What a successful end rests on.
+pub(super) struct Success<'a> {
+    /// What showed it.
+    pub(super) confirmed_by: ConfirmedBy,
+    /// The session was over before this object's call.
+    pub(super) duplicate: bool,
+    /// `retainData` went out with the call that ended it.
+    pub(super) retention_sent: bool,
+    /// The deciding answer.
+    pub(super) evidence: &'a Evidence,
+}
+
+impl Draft<'_> {
+    pub(super) fn succeed(&mut self, success: &Success<'_>, context: &Context) {
+        let outcome = if success.duplicate {
+            Outcome::AlreadyTerminated
+        } else {
+            Outcome::Terminated
+        };
+        let (reason, message) = match (outcome, success.confirmed_by) {
+            (Outcome::AlreadyTerminated, _) => (
+                Reason::AlreadyTerminated,
+                "The session was over before this object's call; nothing was sent that ended it.",
+            ),
+            (_, ConfirmedBy::Response) => (
+                Reason::Terminated,
+                "The vendor confirmed that the call ended the session.",
+            ),
+            (_, ConfirmedBy::Observation) => (
+                Reason::Terminated,
+                "A call of this object was left open, and the session was gone when it was looked at afterwards.",
+            ),
+        };
+        self.pin(&context.connection);
+        self.status.audit = Some(Audit {
+            success: true,
+            duplicate_termination: success.duplicate,
+            latency_millis: i64::try_from(success.evidence.duration.as_millis()).ok(),
+            confirmed_by: Some(success.confirmed_by),
+            correlation_id: success.evidence.correlation_id.clone(),
+            rest: Default::default(),
+        });
+        if !has_status(&self.status.conditions, Type::SessionValidated, Is::True) {
+            let message = "The session was over when it was looked at.";
+            self.condition(Type::SessionValidated, Is::True, Reason::SessionAlreadyClosed, message);
+        }
+        let (is, retention, claim) = if success.retention_sent {
+            (
+                Is::True,
+                Reason::SentWithTermination,
+                "retainData went out with the call that ended the session.",
+            )
+        } else if success.duplicate {
+            let claim = "The session was over before retainData could be sent; what happens to its data is not this object's doing.";
+            (Is::Unknown, Reason::SessionAlreadyClosed, claim)
+        } else {
+            let claim = "retainData went out, but no answer tells whether that call ended the session.";
+            (Is::Unknown, Reason::NotConfirmed, claim)
+        };
+        self.condition(Type::RetentionApplied, is, retention, claim);
+        self.condition(Type::Ready, Is::True, reason, message);
+        self.condition(Type::Finished, Is::True, reason, message);
+        remove_condition(&mut self.status.conditions, Type::Stalled);
+        self.finish(outcome);
+        self.status.webhooks = context
+            .webhooks
+            .iter()
+            .map(|webhook| WebhookDelivery {
+                name: webhook.name.clone(),
+                event: webhook.event,
+                format: webhook.format,
+                message_id: webhook.message_id.clone(),
+                state: WebhookState::Pending,
+                attempts: 0,
+                last_status: None,
+                next_attempt_time: None,
+                delivered_time: None,
+                rest: Default::default(),
+            })
+            .collect();
+        self.settle();
+    }
+
+    pub(super) fn fail(&mut self, end: &End) {
+        let reason = reason_of(end.outcome);
+        let unsure = is_unsure(&self.status);
+        if let Some(open) = self.status.current_attempt.take() {
+            self.status.may_have_applied = Some(true);
+            self.remember(record(
+                &open,
+                AttemptResult::Unknown,
+                "No look could tell whether this call took effect.",
+            ));
+        }
+        if find(&self.status.conditions, Type::SessionValidated).is_none() {
+            self.condition(Type::SessionValidated, Is::Unknown, Reason::NotChecked, "");
+        }
+        let (retention, claim) = if unsure {
+            (
+                Reason::NotConfirmed,
+                "retainData went out with a call that is not known to have ended the session.",
+            )
+        } else {
+            (Reason::NotSent, "No call that took effect carried retainData.")
+        };
+        self.condition(Type::RetentionApplied, Is::Unknown, retention, claim);
+        self.condition(Type::Finished, Is::True, reason, &end.message);
+        if end.outcome == Outcome::Expired && self.status.attempts == 0 {
+            // An old manifest must not turn a sync red: nothing was tried, so there is nothing to be ready or stalled.
+            remove_condition(&mut self.status.conditions, Type::Ready);
+        } else {
+            self.condition(Type::Ready, Is::False, reason, &end.message);
+            self.condition(Type::Stalled, Is::True, reason, &end.message);
+        }
+        self.status.audit = Some(Audit {
+            success: false,
+            duplicate_termination: false,
+            latency_millis: None,
+            confirmed_by: None,
+            correlation_id: None,
+            rest: Default::default(),
+        });
+        self.finish(end.outcome);
+        self.settle();
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        remove_condition(&mut self.status.conditions, Type::Reconciling);
+        self.status.outcome = Some(outcome);
+        self.status.finished = Some(true);
+        self.status.completion_time = Some(instants::floor(self.now));
+        self.status.next_attempt_time = None;
+    }
+
+    pub(super) fn webhook_tried(&mut self, name: &str, answer: &WebhookAnswer, jitter: f64) {
+        let (now, policy) = (self.now, self.policy);
+        let pending = |webhook: &&mut WebhookDelivery| webhook.name == name && webhook.state == WebhookState::Pending;
+        let Some(webhook) = self.status.webhooks.iter_mut().find(pending) else {
+            return;
+        };
+        match answer {
+            WebhookAnswer::Accepted { status } => {
+                webhook.attempts += 1;
+                webhook.state = WebhookState::Delivered;
+                webhook.last_status = Some(i32::from(*status));
+                webhook.delivered_time = Some(instants::floor(now));
+                webhook.next_attempt_time = None;
+            }
+            WebhookAnswer::Failed { status, retry_after } => {
+                webhook.attempts += 1;
+                webhook.last_status = status.map(i32::from);
+                let made = usize::try_from(webhook.attempts).unwrap_or(usize::MAX);
+                match policy.webhook_delay(made, jitter, *retry_after) {
+                    Some(delay) => webhook.next_attempt_time = Some(instants::ceiling(instants::later(now, delay))),
+                    None => give_up(webhook),
+                }
+            }
+            WebhookAnswer::Gone => {
+                webhook.attempts += 1;
+                webhook.last_status = Some(410);
+                give_up(webhook);
+            }
+            WebhookAnswer::Removed => give_up(webhook),
+        }
+        self.settle();
+    }
+
+    /// Sums up the outbox: settled with the last webhook, and in the same write.
+    fn settle(&mut self) {
+        if self.status.webhooks.is_empty() {
+            self.status.settled = Some(true);
+            return;
+        }
+        if self
+            .status
+            .webhooks
+            .iter()
+            .any(|webhook| webhook.state == WebhookState::Pending)
+        {
+            self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, "");
+            return;
+        }
+        let failed = self
+            .status
+            .webhooks
+            .iter()
+            .filter(|webhook| webhook.state == WebhookState::Failed);
+        let worst = failed
+            .map(|webhook| (self.failure_of(webhook), webhook.name.clone()))
+            .min();
+        match worst {
+            None => self.condition(Type::WebhookDelivered, Is::True, Reason::Delivered, ""),
+            Some((reason, name)) => {
+                let message = match reason {
+                    Reason::EndpointGone => format!("The endpoint of webhook {name} answered 410: it wants no more."),
+                    Reason::EndpointRemoved => {
+                        format!("Webhook {name} was removed from the connection before it was delivered.")
+                    }
+                    _ => format!("Webhook {name} was not accepted in any try of its whole schedule."),
+                };
+                self.condition(Type::WebhookDelivered, Is::False, reason, &message);
+            }
+        }
+        self.status.settled = Some(true);
+    }
+
+    fn failure_of(&self, webhook: &WebhookDelivery) -> Reason {
+        if webhook.last_status == Some(410) {
+            Reason::EndpointGone
+        } else if usize::try_from(webhook.attempts).is_ok_and(|made| made >= self.policy.webhook_delays.len()) {
+            Reason::DeliveryFailed
+        } else {
+            Reason::EndpointRemoved
+        }
+    }
+}
+
+fn give_up(webhook: &mut WebhookDelivery) {
+    webhook.state = WebhookState::Failed;
+    webhook.next_attempt_time = None;
+}
+
+/// The condition reason of an outcome.
+pub fn reason_of(outcome: Outcome) -> Reason {
+    match outcome {
+        Outcome::Terminated => Reason::Terminated,
+        Outcome::AlreadyTerminated => Reason::AlreadyTerminated,
+        Outcome::Rejected => Reason::Rejected,
+        Outcome::RetriesExhausted => Reason::RetriesExhausted,
+        Outcome::DeadlineExceeded => Reason::DeadlineExceeded,
+        Outcome::Expired => Reason::Expired,
+        Outcome::Unconfirmed => Reason::OutcomeUnknown,
+    }
+}

@@ -1,0 +1,463 @@
+//! How a status goes on when something happened. Pure: the same status, fact and instant give the same status.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    answer::{Answer, Call, Evidence, Failure, Look, Proof, SessionSeen},
+    deadline::{deadline, ending, is_suspended, is_unsure, last_send, result_of},
+    end::Success,
+    fact::{AttemptSent, Context, Fact},
+    instants, messages,
+    policy::Policy,
+    request::Request,
+};
+use crate::api::{
+    AttemptRecord, AttemptResult, ConfirmedBy, CurrentAttempt, GuestTerminationStatus as Status, Session,
+    conditions::{
+        ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type, find, remove_condition, set_condition,
+    },
+};
+
+/// Attempts that the status remembers.
+const MAX_HISTORY: usize = 10;
+
+/// The status after `fact` happened at `now`. Equal to `status` where the fact changes nothing: then there is nothing to
+/// write.
+pub fn evolve(request: &Request, status: &Status, fact: &Fact, now: Timestamp, policy: &Policy) -> Status {
+    let webhook = matches!(fact, Fact::WebhookTried { .. });
+    if status.is_settled() || (status.is_finished() && !webhook) {
+        return status.clone();
+    }
+    let mut draft = Draft {
+        request,
+        status: status.clone(),
+        now,
+        policy,
+    };
+    draft.take(fact);
+    let mut next = draft.status;
+    if next == *status && !matches!(fact, Fact::SpecChanged) {
+        return next;
+    }
+    next.observed_generation = Some(request.generation);
+    next.start_time.get_or_insert_with(|| instants::floor(now));
+    if !next.is_finished() {
+        next.deadline_time = deadline(request, &next, policy).map(instants::ceiling);
+    }
+    next.phase = Some(super::phase::of(&next));
+    next
+}
+
+/// A status on its way from one state to the next.
+pub(super) struct Draft<'a> {
+    pub(super) request: &'a Request,
+    pub(super) status: Status,
+    pub(super) now: Timestamp,
+    pub(super) policy: &'a Policy,
+}
+
+impl Draft<'_> {
+    fn take(&mut self, fact: &Fact) {
+        match fact {
+            Fact::SpecChanged => {}
+            Fact::Suspended => self.suspend(),
+            Fact::Resumed => self.resume(),
+            Fact::Held(hold) => {
+                self.status.next_attempt_time = None;
+                self.waiting(hold.reason, &hold.message);
+            }
+            Fact::Intended {
+                id,
+                holder,
+                session,
+                connection,
+            } => {
+                self.status.attempts += 1;
+                self.status.current_attempt = Some(CurrentAttempt {
+                    id: id.clone(),
+                    number: self.status.attempts,
+                    holder: holder.clone(),
+                    started_at: instants::floor(self.now),
+                    accepted_time: None,
+                    rest: Default::default(),
+                });
+                self.status.connection.get_or_insert_with(|| connection.clone());
+                self.status.next_attempt_time = None;
+                self.session(session);
+                self.condition(
+                    Type::SessionValidated,
+                    Is::True,
+                    Reason::SessionActive,
+                    "The session was active.",
+                );
+                self.waiting(Reason::Progressing, "The session is being terminated.");
+            }
+            Fact::NotSent { why } => {
+                if let Some(open) = self.status.current_attempt.take() {
+                    self.remember(record(&open, AttemptResult::NotSent, why));
+                    self.status.next_attempt_time = Some(self.after(self.policy.not_sent_pause));
+                    self.waiting(Reason::Progressing, why);
+                }
+            }
+            Fact::Looked {
+                answer,
+                route_proven,
+                context,
+            } => self.looked(answer, *route_proven, context),
+            Fact::Called {
+                attempt,
+                answer,
+                context,
+            } => self.called(attempt, answer, context),
+            Fact::Abandoned { id, jitter } => {
+                let why = "The process that announced this call is gone, and the session was active after the call must have been answered.";
+                self.give_up(id, AttemptResult::Abandoned, why, *jitter);
+            }
+            Fact::NotConfirmed { id, jitter } => {
+                let why = "The vendor accepted the call and the session was still active long afterwards.";
+                self.give_up(id, AttemptResult::Unknown, why, *jitter);
+            }
+            Fact::Ended(end) => self.fail(end),
+            Fact::WebhookTried { name, answer, jitter } => self.webhook_tried(name, answer, *jitter),
+            Fact::Panicked { jitter } => {
+                self.status.next_attempt_time = Some(self.after(self.policy.backoff(u32::MAX, *jitter, None)));
+                let message = "The operator failed on this object; nothing else is affected. Please report this with the operator's logs.";
+                self.waiting(Reason::InternalError, message);
+            }
+        }
+    }
+
+    fn suspend(&mut self) {
+        self.initial_conditions();
+        remove_condition(&mut self.status.conditions, Type::Ready);
+        remove_condition(&mut self.status.conditions, Type::Reconciling);
+        self.status.next_attempt_time = None;
+        self.condition(Type::Suspended, Is::True, Reason::Requested, "spec.suspend is true.");
+    }
+
+    fn resume(&mut self) {
+        let since = find(&self.status.conditions, Type::Suspended).map(|condition| condition.last_transition_time.0);
+        if let Some(since) = since.filter(|_| is_suspended(&self.status)) {
+            let held = instants::between(since, self.now);
+            self.status.suspended_seconds += i64::try_from(held.as_secs()).unwrap_or(i64::MAX);
+        }
+        self.condition(
+            Type::Suspended,
+            Is::False,
+            Reason::NotSuspended,
+            "spec.suspend is false.",
+        );
+        self.waiting(Reason::Progressing, "The termination was resumed.");
+    }
+
+    fn looked(&mut self, answer: &Answer<Look>, route_proven: bool, context: &Context) {
+        if self
+            .status
+            .connection
+            .as_ref()
+            .is_some_and(|pinned| pinned.uid != context.connection.uid)
+        {
+            return; // No other connection's answer is evidence.
+        }
+        match &answer.verdict {
+            Look::Active(_) => {}
+            Look::Ended(seen) => self.gone(Some(seen), answer, context),
+            // An intent is only written after a look that said active: the object itself has proven the route.
+            Look::Failed(Failure::NotFound { conclusive })
+                if *conclusive || route_proven || is_unsure(&self.status) =>
+            {
+                self.gone(None, answer, context);
+            }
+            // What is left is a look: it is repeated from memory, and nothing of it is news.
+            Look::Unclear(_) | Look::Failed(_) if !self.is_at_work() => {}
+            Look::Unclear(seen) if context.spends => {
+                self.session(seen);
+                self.setback(
+                    Reason::RetryScheduled,
+                    &messages::unclear(&seen.state),
+                    context,
+                    &answer.evidence,
+                );
+            }
+            Look::Failed(failure) => self.look_failed(*failure, &answer.evidence, context),
+            Look::Unclear(_) => {}
+        }
+    }
+
+    fn look_failed(&mut self, failure: Failure, evidence: &Evidence, context: &Context) {
+        let message = messages::look_failed(failure, evidence, &context.connection);
+        let reason = messages::reason(failure);
+        match failure {
+            Failure::Refused if !self.status.may_have_applied() => {
+                self.condition(Type::SessionValidated, Is::False, Reason::ValidationRejected, &message);
+                self.pin(&context.connection);
+                self.fail(&super::fact::End {
+                    outcome: crate::api::Outcome::Rejected,
+                    message,
+                });
+            }
+            Failure::Forbidden => self.forbidden(&message),
+            Failure::Unauthorized | Failure::Throttled | Failure::NotFound { .. } => {
+                self.status.next_attempt_time = None;
+                self.waiting(reason, &message);
+            }
+            // While the connection is out of order, its objects only wait: the connection says so, once for all.
+            _ if context.spends => self.setback(reason, &message, context, evidence),
+            _ => {}
+        }
+    }
+
+    fn called(&mut self, attempt: &AttemptSent, answer: &Answer<Call>, context: &Context) {
+        let open = self
+            .status
+            .current_attempt
+            .as_ref()
+            .is_some_and(|open| open.id == attempt.id);
+        let unsure_before = self.status.may_have_applied();
+        let sent = instants::ceiling(attempt.sent_at);
+        if self.status.last_send_time.as_ref().is_none_or(|last| last.0 < sent.0) {
+            self.status.last_send_time = Some(sent);
+        }
+        let mut record = AttemptRecord {
+            number: attempt.number,
+            id: attempt.id.clone(),
+            started_at: instants::floor(attempt.started_at),
+            duration_millis: i64::try_from(answer.evidence.duration.as_millis()).ok(),
+            result: result_of(answer.proves()),
+            http_status: answer.evidence.http_status.map(i32::from),
+            error_code: answer.evidence.error_code.clone(),
+            correlation_id: answer.evidence.correlation_id.clone(),
+            message: None,
+            rest: Default::default(),
+        };
+        let failure = match answer.verdict {
+            Call::Applied => {
+                self.close(open);
+                self.remember(record);
+                let success = Success {
+                    confirmed_by: ConfirmedBy::Response,
+                    duplicate: false,
+                    retention_sent: true,
+                    evidence: &answer.evidence,
+                };
+                return self.succeed(&success, context);
+            }
+            Call::Accepted => {
+                self.status.may_have_applied = Some(true);
+                if let Some(current) = self.status.current_attempt.as_mut().filter(|_| open) {
+                    current.accepted_time = Some(instants::floor(self.now));
+                } else {
+                    record.result = AttemptResult::Accepted;
+                    self.remember(record);
+                }
+                return;
+            }
+            Call::Failed(failure) => failure,
+        };
+        let message = messages::call_failed(failure, &answer.evidence, &context.connection);
+        if let Failure::NotFound { .. } = failure {
+            // The own intent has proven the route. Gone before this call: it ended nothing, unless an earlier one did.
+            self.close(open);
+            record.result = AttemptResult::Gone;
+            self.remember(record);
+            self.session_gone(None);
+            let success = Success {
+                confirmed_by: ConfirmedBy::Observation,
+                duplicate: !unsure_before,
+                retention_sent: false,
+                evidence: &answer.evidence,
+            };
+            return self.succeed(&success, context);
+        }
+        let proof = answer.proves();
+        record.message = Some(message.clone());
+        self.remember(record);
+        if proof == Proof::Unknown {
+            self.status.may_have_applied = Some(true);
+        }
+        if !open {
+            return; // A superseded attempt: its failure is history, and whoever holds the object goes on.
+        }
+        self.close(open);
+        let reason = messages::reason(failure);
+        match failure {
+            Failure::Refused if !unsure_before => {
+                self.fail(&super::fact::End {
+                    outcome: crate::api::Outcome::Rejected,
+                    message,
+                });
+            }
+            Failure::Refused => self.waiting(reason, &message),
+            Failure::Forbidden => self.forbidden(&message),
+            Failure::Unauthorized | Failure::Throttled => self.waiting(reason, &message),
+            _ => self.setback(reason, &message, context, &answer.evidence),
+        }
+    }
+
+    /// The session is over, by a look.
+    fn gone(&mut self, seen: Option<&SessionSeen>, answer: &Answer<Look>, context: &Context) {
+        let unsure = is_unsure(&self.status);
+        self.status.last_send_time = last_send(&self.status, self.policy).map(instants::ceiling);
+        if let Some(open) = self.status.current_attempt.take() {
+            let result = if open.accepted_time.is_some() {
+                AttemptResult::Accepted
+            } else {
+                AttemptResult::Gone
+            };
+            let mut record = record(&open, result, "The session was gone when it was looked at afterwards.");
+            record.http_status = answer.evidence.http_status.map(i32::from);
+            record.correlation_id = answer.evidence.correlation_id.clone();
+            self.remember(record);
+        }
+        self.session_gone(seen);
+        let success = Success {
+            confirmed_by: ConfirmedBy::Observation,
+            duplicate: !unsure,
+            retention_sent: false,
+            evidence: &answer.evidence,
+        };
+        self.succeed(&success, context);
+    }
+
+    fn session_gone(&mut self, seen: Option<&SessionSeen>) {
+        match seen {
+            Some(seen) => self.session(seen),
+            None => {
+                let session = self.status.session.get_or_insert_default();
+                session.state = Some("notFound".to_owned());
+            }
+        }
+    }
+
+    /// Closes an intent whose call may have been sent by another process, or was accepted and never confirmed.
+    fn give_up(&mut self, id: &str, result: AttemptResult, why: &str, jitter: f64) {
+        if self.status.current_attempt.as_ref().is_none_or(|open| open.id != id) {
+            return;
+        }
+        self.status.last_send_time = last_send(&self.status, self.policy).map(instants::ceiling);
+        if let Some(open) = self.status.current_attempt.take() {
+            self.remember(record(&open, result, why));
+        }
+        self.status.may_have_applied = Some(true);
+        self.spend(jitter, None);
+        self.waiting(Reason::RetryScheduled, why);
+    }
+
+    /// Tried again later; whether that spends budget is the context's word.
+    fn setback(&mut self, reason: Reason, message: &str, context: &Context, evidence: &Evidence) {
+        if context.spends {
+            self.spend(context.jitter, evidence.retry_after);
+        } else {
+            // The connection's breaker decides when it is tried again, but never before the vendor's own word.
+            self.status.next_attempt_time = evidence.retry_after.map(|pause| self.after(pause));
+        }
+        self.waiting(reason, message);
+    }
+
+    fn spend(&mut self, jitter: f64, floor: Option<Duration>) {
+        let delay = self
+            .policy
+            .backoff(u32::try_from(self.status.retries).unwrap_or_default(), jitter, floor);
+        self.status.retries += 1;
+        self.status.next_attempt_time = Some(self.after(delay));
+    }
+
+    fn forbidden(&mut self, message: &str) {
+        self.status.next_attempt_time = Some(self.after(self.policy.permission_pause));
+        self.waiting(Reason::PermissionDenied, message);
+    }
+
+    /// Not finished: `Ready=Unknown` with a reason, and the conditions that every started object has. A suspended
+    /// object carries no `Ready`.
+    fn waiting(&mut self, reason: Reason, message: &str) {
+        self.initial_conditions();
+        if is_suspended(&self.status) {
+            return;
+        }
+        self.condition(Type::Ready, Is::Unknown, reason, message);
+        self.condition(
+            Type::Reconciling,
+            Is::True,
+            Reason::Progressing,
+            "The termination is being worked on.",
+        );
+    }
+
+    fn initial_conditions(&mut self) {
+        let absent = |status: &Status, type_| find(&status.conditions, type_).is_none();
+        if absent(&self.status, Type::Finished) {
+            self.condition(Type::Finished, Is::False, Reason::InProgress, "");
+        }
+        if absent(&self.status, Type::SessionValidated) {
+            self.condition(Type::SessionValidated, Is::Unknown, Reason::NotChecked, "");
+        }
+        if absent(&self.status, Type::RetentionApplied) {
+            self.condition(Type::RetentionApplied, Is::Unknown, Reason::NotSent, "");
+        }
+    }
+
+    /// Whether an attempt is what comes next, rather than a look that decides an end or somebody else's intent.
+    fn is_at_work(&self) -> bool {
+        !self.request.suspend
+            && self.status.current_attempt.is_none()
+            && ending(self.request, &self.status, self.now, self.policy).is_none()
+    }
+
+    fn close(&mut self, open: bool) {
+        if open {
+            self.status.current_attempt = None;
+        }
+        self.status.next_attempt_time = None;
+    }
+
+    fn session(&mut self, seen: &SessionSeen) {
+        let session: &mut Session = self.status.session.get_or_insert_default();
+        session.state = Some(seen.state.clone());
+        session.last_updated.clone_from(&seen.last_updated);
+    }
+
+    pub(super) fn pin(&mut self, connection: &crate::api::PinnedConnection) {
+        self.status.connection.get_or_insert_with(|| connection.clone());
+    }
+
+    /// Puts a record at the head of the history, in place of an earlier word on the same attempt.
+    pub(super) fn remember(&mut self, record: AttemptRecord) {
+        self.status.history.retain(|entry| entry.id != record.id);
+        self.status.history.insert(0, record);
+        self.status.history.truncate(MAX_HISTORY);
+    }
+
+    pub(super) fn condition(&mut self, type_: Type, is: Is, reason: Reason, message: &str) {
+        let generation = Some(self.request.generation);
+        set_condition(
+            &mut self.status.conditions,
+            type_,
+            is,
+            reason,
+            message,
+            self.now,
+            generation,
+        );
+    }
+
+    pub(super) fn after(&self, span: Duration) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
+        instants::ceiling(instants::later(self.now, span))
+    }
+}
+
+pub(super) fn record(open: &CurrentAttempt, result: AttemptResult, message: &str) -> AttemptRecord {
+    AttemptRecord {
+        number: open.number,
+        id: open.id.clone(),
+        started_at: open.started_at.clone(),
+        duration_millis: None,
+        result,
+        http_status: None,
+        error_code: None,
+        correlation_id: None,
+        message: Some(message.to_owned()),
+        rest: Default::default(),
+    }
+}
