@@ -33,7 +33,8 @@ pub fn look(received: &Received, guest: &GuestId, codes: &[String]) -> Answer<Lo
     answer(received, error, verdict)
 }
 
-/// Reads the answer to a terminate of `guest`. `codes`: the connection's own codes that only a missing session can have.
+/// Reads the answer to a terminate of `guest`. `codes`: the connection's own codes that only a missing session can
+/// have.
 pub fn call(received: &Received, guest: &GuestId, codes: &[String]) -> Answer<Call> {
     let error = VendorError::of(received, codes);
     let verdict = match (received.status.as_u16(), received.body_end) {
@@ -199,8 +200,8 @@ struct VendorError {
 
 impl VendorError {
     /// The error that an answer holds, if it is one in the vendor's shape: a JSON object with a string `code` in the
-    /// alphabet of codes and a string `message`; a `status`, where there is one, that is the answer's own. A code of the
-    /// closed list of a 404 or 410 may come without a message: facades are asked for the code alone.
+    /// alphabet of codes and a string `message`; a `status`, where there is one, that is the answer's own. A code of
+    /// the closed list of a 404 or 410 may come without a message: facades are asked for the code alone.
     fn of(received: &Received, codes: &[String]) -> Option<Self> {
         let status = received.status.as_u16();
         if status < 400 || received.body_end != BodyEnd::Complete {
@@ -261,3 +262,6 @@ fn allowed(headers: &HeaderMap) -> Option<u32> {
         .ok()
         .filter(|allowed| (1..=100_000).contains(allowed))
 }
+
+#[cfg(test)]
+mod tests;

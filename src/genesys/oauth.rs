@@ -361,3 +361,6 @@ fn failed(refusal: Refusal, before: Option<&Failed>, now: Duration) -> Failed {
         row,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,7 @@
 
 /// Genesys Cloud's regions, by their AWS names.
 ///
-/// Source: the region table of the vendor's SDKs (`PureCloudRegionHosts`) and its developer centre, "Platform API:
-/// Region and host".
+/// Source: `PureCloudRegionHosts` of the vendor's JavaScript SDK (`purecloud-platform-client-v2`), 2026.
 pub const REGIONS: &[&str] = &[
     "us-east-1",
     "us-east-2",

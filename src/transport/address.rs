@@ -20,8 +20,8 @@ impl AddressPolicy {
 
     /// Whether a connection to `address` may be made.
     ///
-    /// An IPv6 address that only carries an IPv4 address (mapped, compatible, NAT64, 6to4) is judged as the IPv4 address
-    /// that it leads to.
+    /// An IPv6 address that only carries an IPv4 address (mapped, compatible, NAT64, 6to4) is judged as the IPv4
+    /// address that it leads to.
     pub fn admits(&self, address: IpAddr) -> bool {
         let target = match address {
             IpAddr::V6(address) => embedded(address).map_or(IpAddr::V6(address), IpAddr::V4),

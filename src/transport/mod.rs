@@ -10,6 +10,8 @@ pub mod reqwest;
 mod retry_after;
 mod send;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -120,3 +120,6 @@ fn lost(kind: CallErrorKind) -> Attempted {
         reason: reason.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

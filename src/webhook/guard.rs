@@ -1,7 +1,7 @@
 //! Where a webhook may go: the guard against server-side request forgery.
 //!
-//! Whoever may write a connection chooses a URL that the operator, inside the cluster's network, sends a request to. So
-//! the URL is checked here, and the address that its host turns out to have is checked again when the connection is made
+//! Whoever may write a connection chooses a URL that the operator, inside the cluster's network, sends a request to.
+//! So the URL is checked here, and the address that its host turns out to have is checked when the connection is made
 //! ([`AddressPolicy`]).
 
 use std::{net::IpAddr, sync::Arc};

@@ -18,8 +18,8 @@ pub const fn content_type(format: WebhookFormat) -> &'static str {
     }
 }
 
-/// The id of the message that announces `event` of the object `uid`: `msg_` and 32 hexadecimal digits, the same at every
-/// try and after every restart. It holds no dot, which separates the parts of what is signed.
+/// The id of the message that announces `event` of the object `uid`: `msg_` and 32 hexadecimal digits, the same at
+/// every try and after every restart. It holds no dot, which separates the parts of what is signed.
 pub fn message_id(uid: &str, event: WebhookEvent) -> String {
     let digest = Sha256::digest(format!("{uid}/{}", name(event)));
     let digits: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();

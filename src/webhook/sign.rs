@@ -1,11 +1,12 @@
 //! Signatures by the Standard Webhooks specification 1.0: `v1`, HMAC-SHA256 over `id.timestamp.body`.
 
+use std::fmt;
+
 use base64::{
     Engine,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 
 /// Keys come with and without padding, as in the specification's libraries.
@@ -15,8 +16,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A signing key: 24 to 64 bytes, written as `whsec_` and base64. `Debug` tells nothing of it.
-#[derive(Clone, Debug)]
-pub struct SigningKey(SecretSlice<u8>);
+///
+/// It is kept as the keyed hash that it makes, so that signing cannot fail.
+#[derive(Clone)]
+pub struct SigningKey(Hmac<Sha256>);
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SigningKey([REDACTED])")
+    }
+}
 
 impl SigningKey {
     /// Reads a key. White space around it is forgiven: a file's last line break is no part of a key.
@@ -29,15 +38,15 @@ impl SigningKey {
         if !(24..=64).contains(&key.len()) {
             return Err(InvalidKey::Length);
         }
-        Ok(Self(key.into()))
+        Hmac::new_from_slice(&key).map(Self).map_err(|_| InvalidKey::Length)
     }
 
     /// The signature, `v1,` and base64. `timestamp`: seconds since 1970.
-    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).ok()?;
+    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        let mut mac = self.0.clone();
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
-        Some(format!("v1,{}", BASE64.encode(mac.finalize().into_bytes())))
+        format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()))
     }
 }
 
@@ -54,7 +63,7 @@ impl SigningKeys {
     /// The value of the header `webhook-signature`: one signature of each key, the current one's first.
     pub fn signature(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let keys = std::iter::once(&self.current).chain(&self.previous);
-        let signatures: Vec<String> = keys.filter_map(|key| key.sign(id, timestamp, body)).collect();
+        let signatures: Vec<String> = keys.map(|key| key.sign(id, timestamp, body)).collect();
         signatures.join(" ")
     }
 }
