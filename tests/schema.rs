@@ -2,15 +2,17 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use guest_termination_operator::{api::crds, cli::crd};
+use guest_termination_operator::{
+    api::{GenesysConnectionStatus, GuestTerminationStatus, crds},
+    cli::crd,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const RULES: &str = "x-kubernetes-validations";
 
 fn schema(crd: &CustomResourceDefinition) -> Value {
-    let version = &crd.spec.versions[0];
-    serde_json::to_value(version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap()).unwrap()
+    json!(crd)["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take()
 }
 
 /// Every schema in a definition with its path, such as `.spec.webhooks[].url`.
@@ -149,6 +151,57 @@ fn immutability_is_a_rule_of_the_object_that_holds_the_field() {
             );
         }
     });
+}
+
+#[test]
+fn every_immutable_field_has_its_rule() {
+    let mut ruled = Vec::new();
+    for_every_field(|kind, path, field| {
+        let rules = field[RULES].as_array().into_iter().flatten();
+        let spec_rules = rules.filter(|_| path == ".spec");
+        let paths = spec_rules.filter_map(|rule| rule["fieldPath"].as_str());
+        ruled.extend(paths.map(|path| format!("{kind}{path}")));
+    });
+    let expected = [
+        "GuestTermination.guestId",
+        "GuestTermination.reason",
+        "GuestTermination.retainData",
+        "GuestTermination.externalRef",
+        "GuestTermination.connectionRef",
+        "GuestTermination.notAfter",
+        // Its address has a rule of two fields, and the one value of `api` that there is yet cannot be edited.
+        "GenesysConnection.api",
+    ];
+    assert_eq!(ruled, expected);
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_carried_through() {
+    let status = json!({
+        "observedGeneration": 1,
+        "fence": {"epoch": 7},
+        "currentAttempt": {
+            "id": "i", "number": 1, "holder": "h", "startedAt": "2026-01-01T00:00:00Z", "sentThrough": "proxy",
+        },
+        "connection": {
+            "kind": "GenesysConnection", "name": "n", "uid": "u", "api": "WebMessagingGuests", "host": "h", "port": 443,
+        },
+        "session": {"state": "active", "owner": "o"},
+        "audit": {"success": true, "duplicateTermination": false, "witness": "w"},
+        "history": [{"number": 1, "id": "i", "startedAt": "2026-01-01T00:00:00Z", "result": "Unknown", "region": "r"}],
+        "webhooks": [{
+            "name": "n", "event": "session.terminated", "format": "Flat", "messageId": "m", "state": "Pending",
+            "attempts": 0, "priority": 1,
+        }],
+    });
+    let read: GuestTerminationStatus = serde_json::from_value(status.clone()).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), status);
+
+    let status = json!({
+        "observedGeneration": 1, "breaker": "open", "rateLimit": {"allowed": 300, "window": 60},
+    });
+    let read: GenesysConnectionStatus = serde_json::from_value(status.clone()).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), status);
 }
 
 #[test]

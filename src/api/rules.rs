@@ -79,11 +79,18 @@ pub(super) fn external_ref() -> Vec<Rule> {
     )]
 }
 
-/// `spec.notAfter`: RFC 3339, as every strict parser reads it. A schema of the format `date-time` lets more through, such
-/// as a fraction of thirteen digits or the year 0000; so the schema says `string`, and this rule says the rest.
+/// An instant as every strict parser reads it, but for days and hours that do not exist.
+const INSTANT: &str =
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$";
+
+/// `spec.notAfter`: the schema's own format `date-time` lets more through, such as a fraction of thirteen digits or the
+/// year 0000; so the schema says `string`, and this rule says the rest.
 pub(super) fn not_after() -> Vec<Rule> {
     vec![rule(
-        r"self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$') && timestamp(self) >= timestamp('2000-01-01T00:00:00Z') && timestamp(self) < timestamp('9999-01-01T00:00:00Z')",
+        format!(
+            "self.matches('{INSTANT}') && timestamp(self) >= timestamp('2000-01-01T00:00:00Z') && \
+             timestamp(self) < timestamp('9999-01-01T00:00:00Z')"
+        ),
         "spec.notAfter must be an instant of RFC 3339 between the years 2000 and 9999, such as 2030-01-31T12:00:00Z.",
     )]
 }

@@ -1,6 +1,9 @@
 //! `guest-termination-operator crd`: the definitions of the kinds, generated from the Rust types.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
@@ -15,9 +18,14 @@ pub enum CrdError {
     /// A definition has no form in YAML.
     #[error("a definition could not be written as YAML: {0}")]
     Yaml(#[from] serde_saphyr::SerializeError),
-    /// A file could not be written.
-    #[error("a file could not be written: {0}")]
-    File(#[from] io::Error),
+    /// A folder or a file could not be written.
+    #[error("{} could not be written: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 /// The files that `crds/` holds: name and content.
@@ -48,9 +56,14 @@ pub fn stream() -> Result<String, CrdError> {
 /// # Errors
 /// [`CrdError`].
 pub fn write(folder: &Path) -> Result<(), CrdError> {
-    std::fs::create_dir_all(folder)?;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |source| CrdError::File { path, source }
+    };
+    std::fs::create_dir_all(folder).map_err(failed(folder))?;
     for (name, content) in files()? {
-        std::fs::write(folder.join(name), content)?;
+        let path = folder.join(name);
+        std::fs::write(&path, content).map_err(failed(&path))?;
     }
     Ok(())
 }

@@ -46,6 +46,8 @@ pub struct Wake {
 /// What the process knows beside the status.
 #[derive(Clone, Debug)]
 pub struct Observed<'a> {
+    /// What happened and is not in the status yet, because a write did not succeed.
+    pub kept: Option<&'a Fact>,
     /// Why nothing can be asked of the vendor, if so.
     pub held: Option<&'a Hold>,
     /// Whose the open intent is, where the status has one.
@@ -73,8 +75,6 @@ pub enum Intent<'a> {
     },
     /// This process's; its call is on its way.
     InFlight,
-    /// This process's; its call was answered, and the answer is not yet in the status.
-    Answered(&'a Fact),
 }
 
 /// A look that this process made.
@@ -103,6 +103,9 @@ impl LastLook {
 
 /// The next step. `status` is the newest that this process knows.
 pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy) -> Step {
+    if let Some(fact) = seen.kept {
+        return Step::Record(fact.clone());
+    }
     if status.is_finished() {
         return Step::Rest;
     }
@@ -112,7 +115,6 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
         .filter(|open| open.accepted_time.is_none())
     {
         match seen.intent {
-            Intent::Answered(fact) => return Step::Record(fact.clone()),
             Intent::InFlight => return Step::Rest,
             Intent::Written => return Step::Call,
             Intent::Withheld { why } => return Step::Record(Fact::NotSent { why: why.to_owned() }),

@@ -1,16 +1,20 @@
 //! How a termination ends in its status: the outcome, what is claimed of it, and the outbox of its webhooks.
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::{
     answer::Evidence,
     deadline::is_unsure,
     evolve::{Draft, record},
     fact::{Context, End, WebhookAnswer},
     instants,
+    request::Invalid,
 };
 use crate::api::{
-    AttemptResult, Audit, ConfirmedBy, Outcome, WebhookDelivery, WebhookState,
+    AttemptResult, Audit, ConfirmedBy, GuestTerminationStatus as Status, Outcome, WebhookDelivery, WebhookState,
     conditions::{
         ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type, find, has_status, remove_condition,
+        set_condition,
     },
 };
 
@@ -162,7 +166,11 @@ impl Draft<'_> {
                 webhook.delivered_time = Some(instants::floor(now));
                 webhook.next_attempt_time = None;
             }
-            WebhookAnswer::Failed { status, retry_after } => {
+            WebhookAnswer::Failed {
+                status,
+                retry_after,
+                why,
+            } => {
                 webhook.attempts += 1;
                 webhook.last_status = status.map(i32::from);
                 let made = usize::try_from(webhook.attempts).unwrap_or(usize::MAX);
@@ -170,6 +178,8 @@ impl Draft<'_> {
                     Some(delay) => webhook.next_attempt_time = Some(instants::ceiling(instants::later(now, delay))),
                     None => give_up(webhook),
                 }
+                let message = format!("Webhook {name} was not accepted yet: {why}.");
+                self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, &message);
             }
             WebhookAnswer::Gone => {
                 webhook.attempts += 1;
@@ -234,6 +244,38 @@ impl Draft<'_> {
 fn give_up(webhook: &mut WebhookDelivery) {
     webhook.state = WebhookState::Failed;
     webhook.next_attempt_time = None;
+}
+
+/// The status of an object whose spec this version refuses: a definition that was replaced let it through.
+pub fn refuse(generation: i64, status: &Status, invalid: Invalid, now: Timestamp) -> Status {
+    let mut next = status.clone();
+    // A call of the spec as it was may be open; nobody will look after it.
+    let outcome = if is_unsure(status) {
+        Outcome::Unconfirmed
+    } else {
+        Outcome::Rejected
+    };
+    let reason = reason_of(outcome);
+    let message = format!("{invalid}. Create a new object with a valid spec.");
+    let mut set = |type_, is, reason, message: &str| {
+        set_condition(&mut next.conditions, type_, is, reason, message, now, Some(generation));
+    };
+    set(Type::SessionValidated, Is::False, Reason::ValidationRejected, &message);
+    set(Type::RetentionApplied, Is::Unknown, Reason::NotSent, "");
+    set(Type::Ready, Is::False, reason, &message);
+    set(Type::Finished, Is::True, reason, &message);
+    set(Type::Stalled, Is::True, reason, &message);
+    remove_condition(&mut next.conditions, Type::Reconciling);
+    next.observed_generation = Some(generation);
+    next.start_time.get_or_insert_with(|| instants::floor(now));
+    next.completion_time = Some(instants::floor(now));
+    next.next_attempt_time = None;
+    next.current_attempt = None;
+    next.outcome = Some(outcome);
+    next.finished = Some(true);
+    next.settled = Some(true);
+    next.phase = Some(super::phase::of(&next));
+    next
 }
 
 /// The condition reason of an outcome.

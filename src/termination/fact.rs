@@ -153,6 +153,8 @@ pub enum WebhookAnswer {
         status: Option<u16>,
         /// `Retry-After`.
         retry_after: Option<std::time::Duration>,
+        /// What happened, in a sentence.
+        why: String,
     },
     /// The endpoint answered 410.
     Gone,

@@ -14,8 +14,8 @@ pub struct AtTheSocket<'a> {
     pub since_intent: Duration,
     /// Whether this process leads.
     pub leading: bool,
-    /// Whether the process is stopping.
-    pub stopping: bool,
+    /// Whether the object was deleted.
+    pub deleted: bool,
     /// Why nothing can be asked of the vendor, if so.
     pub held: Option<&'a Hold>,
     /// The id of the intent that was written.
@@ -45,8 +45,8 @@ pub fn fence(
         Err("Too much time passed between the intent and the call; the call was not sent.")
     } else if !at.leading {
         Err("This replica no longer leads; the call was not sent.")
-    } else if at.stopping {
-        Err("The operator is stopping; the call was not sent.")
+    } else if at.deleted {
+        Err("The object was deleted; the call was not sent.")
     } else if request.suspend {
         Err("spec.suspend became true; the call was not sent.")
     } else if request.not_after.is_some_and(|limit| now > limit) {

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::end::reason_of;
+use super::{deadline::is_unsure, end::reason_of};
 use crate::api::{
     AttemptRecord, CurrentAttempt, GuestTermination, GuestTerminationStatus as Status, Outcome, WebhookState,
     conditions::{ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type, find, has_status},
@@ -92,6 +92,22 @@ pub fn webhook_abandoned(
         "error".to_owned(),
         json!("The object was deleted before this webhook was delivered."),
     );
+    line
+}
+
+/// The line that says that an object was deleted before it was finished.
+pub fn deleted(object: &GuestTermination, status: &Status, now: Timestamp) -> Map<String, Value> {
+    let mut line = base(AuditKind::Outcome, object, status, now);
+    let error = if is_unsure(status) {
+        "The object was deleted before its termination was finished; whether a call took effect was not found out."
+    } else {
+        "The object was deleted before its termination was finished; no call took effect."
+    };
+    line.insert("success".to_owned(), json!(false));
+    line.insert("attempt".to_owned(), json!(status.attempts));
+    line.insert("duplicate_termination".to_owned(), json!(false));
+    line.insert("retention_applied".to_owned(), json!("Unknown"));
+    line.insert("error".to_owned(), json!(error));
     line
 }
 

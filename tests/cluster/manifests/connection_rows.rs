@@ -362,6 +362,11 @@ pub(super) fn at_update_of_region() -> Vec<Row> {
             endpoints("https://a.example", "https://b.example"),
             Refused(SAME_ADDRESS),
         ),
+        spec(
+            "another api",
+            json!({"api": "Conversations"}),
+            Refused(r#"spec.api: Unsupported value: "Conversations""#),
+        ),
         spec("api removed", json!({"api": null}), Refused("spec.api: Required value")),
     ]
 }

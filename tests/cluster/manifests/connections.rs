@@ -93,15 +93,3 @@ async fn defaults_are_filled_in() {
     assert_eq!(created["status"], json!({"observedGeneration": -1}));
     assert_eq!(kstatus(&created), Kstatus::InProgress, "nobody has looked at it yet");
 }
-
-#[tokio::test]
-async fn the_api_cannot_be_edited() {
-    // There is one value yet, so the schema answers; the rule behind it is held by the definition itself.
-    let gate = gate().await;
-    let name = name_of(&gate.create(&connection()).await.unwrap());
-    let refusal = gate
-        .merge(&name, Side::Object, &json!({"spec": {"api": "Conversations"}}))
-        .await
-        .unwrap_err();
-    assert!(refusal.contains("spec.api"), "{refusal}");
-}

@@ -1,12 +1,15 @@
 //! The folder of a control plane.
 
 use crate::watchdog::Watchdog;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A socket's path has at most 103 bytes on any system (104 with its end, on macOS), and the name needs some of them.
 const LONGEST: usize = 80;
+/// How many names are tried for a temporary folder.
+const NAMES: usize = 100;
 
 /// The folder of a control plane: one that the caller chose, or a temporary one that goes with us.
 #[derive(Debug)]
@@ -28,11 +31,7 @@ impl DataDir {
                     watchdog: None,
                 }
             }
-            None => {
-                let path = tempfile::Builder::new().prefix("control-plane-").tempdir()?.keep();
-                let watchdog = Some(Watchdog::that_removes(&path)?);
-                Self { path, watchdog }
-            }
+            None => Self::temporary()?,
         };
         let length = data.path.as_os_str().as_bytes().len();
         ensure!(
@@ -42,6 +41,21 @@ impl DataDir {
             data.path.display()
         );
         Ok(data)
+    }
+
+    fn temporary() -> anyhow::Result<Self> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let parent = std::path::absolute(std::env::temp_dir())?;
+        // A process that had our id and died with the machine may have left its folders.
+        for _ in 0..NAMES {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("control-plane-{}-{number}", std::process::id()));
+            if let Some(watchdog) = Watchdog::of_new_folder(&path)? {
+                let watchdog = Some(watchdog);
+                return Ok(Self { path, watchdog });
+            }
+        }
+        bail!("cannot make a folder in {}", parent.display())
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -4,7 +4,7 @@
 //! however it ends: normally, by a panic, by SIGKILL. (`PR_SET_PDEATHSIG` would not do: it fires when the *thread*
 //! that spawned ends, and test threads end all the time.)
 
-use std::io::{PipeWriter, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,8 +14,12 @@ use std::process::{Child, Command, Stdio};
 const KILL: &str = r#"read -r pid || exit 0
 read -r _ || kill -s KILL -- "-$pid""#;
 
-/// Programs that are being killed may still write, so the removal is repeated for a while.
-const REMOVE: &str = r#"read -r _ && exit 0
+/// Makes the folder itself, so that there is no moment in which it exists and no watchdog does. Programs that are being
+/// killed may still write, so the removal is repeated for a while. (We may be gone before we read the word `made`.)
+const KEEP_AND_REMOVE: &str = r#"trap '' PIPE
+mkdir -m 700 -- "$1" || exit 1
+echo made
+read -r _ && exit 0
 tries=0
 while [ "$tries" -lt 100 ]; do
   rm -rf -- "$1" 2>/dev/null && exit 0
@@ -36,9 +40,19 @@ impl Watchdog {
         Self::start(KILL, None)
     }
 
-    /// Removes a folder and all that is in it.
-    pub(crate) fn that_removes(folder: &Path) -> std::io::Result<Self> {
-        Self::start(REMOVE, Some(folder))
+    /// Makes a folder, and removes it and all that is in it. `None` if the folder cannot be made, as when it exists.
+    pub(crate) fn of_new_folder(folder: &Path) -> std::io::Result<Option<Self>> {
+        let mut watchdog = Self::start(KEEP_AND_REMOVE, Some(folder))?;
+        // The only line comes in one piece, or the end comes.
+        let made = match watchdog.guard.stdout.take() {
+            Some(mut stdout) => stdout.read(&mut [0; 8])? > 0,
+            None => false,
+        };
+        if !made {
+            watchdog.guard.wait()?;
+            return Ok(None);
+        }
+        Ok(Some(watchdog))
     }
 
     fn start(script: &str, argument: Option<&Path>) -> std::io::Result<Self> {
@@ -49,7 +63,7 @@ impl Watchdog {
             .arg("watchdog")
             .args(argument)
             .stdin(reader)
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             // A folder of its own choice would be held, and Ctrl-C must reach us but not the watchdog.
             .current_dir("/")
