@@ -26,7 +26,7 @@ impl Endpoints {
                 if !REGIONS.contains(&region.as_str()) {
                     return Err(EndpointError::UnknownRegion);
                 }
-                // The contract of the `WebMessagingGuests` API, whose hosts are not those of the published Platform API.
+                // The contract of the `WebMessagingGuests` API: its hosts are not those of the published Platform API.
                 let url = format!("https://api.{region}.mygenesys.com");
                 (url.clone(), url)
             }
