@@ -63,7 +63,11 @@ impl Queue {
             self.again.insert(uid.clone());
             return;
         }
-        self.leave_lane(uid);
+        if let Some(connection) = self.offers.get(uid)
+            && let Some(lane) = self.lanes.get_mut(connection)
+        {
+            lane.step_aside(uid);
+        }
         self.timers.cancel(uid);
         if self.queued.insert(uid.clone()) {
             self.ready.push_back(uid.clone());
@@ -73,6 +77,11 @@ impl Queue {
     /// Wants a pass over an object at a moment.
     pub fn wake_at(&mut self, uid: &Uid, due: Moment) {
         self.timers.set(uid.clone(), due);
+    }
+
+    /// The object asks nothing of its connection any more.
+    pub fn withdraw(&mut self, uid: &Uid) {
+        self.leave_lane(uid);
     }
 
     /// Wants a pass with leave to ask the vendor, when the connection's lane lets it through.
@@ -195,6 +204,7 @@ impl Queue {
             timed: self.timers.len(),
             waiting: self.lanes.values().map(Lane::waiting).sum(),
             running: self.running.len(),
+            lanes: self.lanes.len(),
             broken: self.lanes.values().filter(|lane| lane.is_broken()).count(),
         }
     }
@@ -219,6 +229,8 @@ pub struct Counts {
     pub waiting: usize,
     /// Passes under way.
     pub running: usize,
+    /// Connections.
+    pub lanes: usize,
     /// Connections whose breaker is open.
     pub broken: usize,
 }

@@ -223,6 +223,15 @@ fn look(status: &Status, seen: &Observed<'_>, now: Timestamp, due: Timestamp, li
     }
 }
 
+/// When time itself changes what is to be done, whoever else is waited for: it ends the termination, or the patience
+/// with the look that decides its end.
+pub fn time_limit(request: &Request, status: &Status, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+    match ending(request, status, now, policy) {
+        Some(_) => Some(patience_ends(request, status, policy)),
+        None => next_limit(request, status, policy),
+    }
+}
+
 /// When the next look is due that decides an open intent, or else an end (`otherwise`).
 fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, otherwise: Timestamp) -> Timestamp {
     let due = match (accepted(status), &status.current_attempt, seen.intent) {
