@@ -1,6 +1,8 @@
 //! Watching a kind: `kube_runtime::watcher`, without its traps.
 
 mod driver;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 use std::{fmt, sync::Arc};
