@@ -162,7 +162,7 @@ impl fmt::Debug for Secret {
 impl Cluster {
     /// The present version of a Secret, by a GET of its metadata alone.
     pub async fn secret_version(&self, namespace: &str, name: &str) -> Result<SecretVersion, SecretError> {
-        let request = self.secret_request(namespace, name, Request::get_metadata)?;
+        let request = secret_request(namespace, name, Request::get_metadata)?;
         let body = self.call(request).await.map_err(|error| secret_error(name, error))?;
         let object: PartialObjectMeta<core::Secret> = serde_json::from_slice(&body).map_err(|_| undecodable())?;
         Ok(Identity::from(object.metadata).into())
@@ -170,7 +170,7 @@ impl Cluster {
 
     /// Reads a Secret with its values.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, SecretError> {
-        let request = self.secret_request(namespace, name, Request::get)?;
+        let request = secret_request(namespace, name, Request::get)?;
         let body = self.call(request).await.map_err(|error| secret_error(name, error))?;
         let object: core::Secret = serde_json::from_slice(&body).map_err(|_| undecodable())?;
         let data = object.data.unwrap_or_default();
@@ -183,21 +183,19 @@ impl Cluster {
                 .collect(),
         })
     }
+}
 
-    fn secret_request(
-        &self,
-        namespace: &str,
-        name: &str,
-        get: fn(&Request, &str, &GetParams) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<http::Request<Vec<u8>>, SecretError> {
-        if !is_object_name(name) || !is_object_name(namespace) {
-            // No such Secret can exist, and the name must not become a path.
-            let secret = clean(name, 253);
-            return Err(SecretError::Missing { secret });
-        }
-        let collection = Request::new(core::Secret::url_path(&(), Some(namespace)));
-        get(&collection, name, &GetParams::default()).map_err(|error| SecretError::Unavailable(unsendable(&error)))
+/// How a request for one object is built: for all of it, or for its metadata.
+type BuildGet = fn(&Request, &str, &GetParams) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+fn secret_request(namespace: &str, name: &str, get: BuildGet) -> Result<http::Request<Vec<u8>>, SecretError> {
+    if !is_object_name(name) || !is_object_name(namespace) {
+        // No such Secret can exist, and the name must not become a path.
+        let secret = clean(name, 253);
+        return Err(SecretError::Missing { secret });
     }
+    let collection = Request::new(core::Secret::url_path(&(), Some(namespace)));
+    get(&collection, name, &GetParams::default()).map_err(|error| SecretError::Unavailable(unsendable(&error)))
 }
 
 /// The parser's own words may hold a piece of a value.
