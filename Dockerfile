@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 # Both base images can be replaced, by a mirror or by a digest:
 #   docker build --build-arg BUILD_IMAGE=… --build-arg RUNTIME_IMAGE=… -t guest-termination-operator:0.1.0 .
 # The runtime image needs the C library of the build image's distribution (Debian 12 here) and CA certificates.

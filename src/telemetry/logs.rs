@@ -32,7 +32,7 @@ pub const DEFAULT_FILTER: &str = "info,kube_client=error,kube_runtime=error";
 const QUEUE: usize = 4096;
 
 /// How long the end of the process waits for the last lines.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub enum LogError {
     Installed(#[from] TryInitError),
 }
 
-/// Writes the lines that still wait, for at most a second, when it is dropped: keep it until the end of `main`.
+/// Writes the lines that still wait, for at most three seconds, when it is dropped: keep it until the end of `main`.
 #[derive(Debug)]
 pub struct LogGuard {
     pipe: Pipe,

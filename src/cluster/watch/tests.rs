@@ -313,3 +313,22 @@ async fn refusals_do_not_count_as_heard() {
     while tokio::time::timeout_at(end, events.next()).await.is_ok() {}
     assert_eq!(heard.age().as_secs(), 100);
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_a_namespace_all_are_watched() {
+    for namespace in [None, Some(String::new())] {
+        let (cluster, log) = cluster(|_| page(&["a"], ""));
+        let heard = LastHeard::new(cluster.clock().clone());
+        let settings = WatchSettings {
+            namespace,
+            ..WatchSettings::default()
+        };
+        let events = cluster.watch::<GuestTermination>(&settings, Arc::new(|| 0.5), heard);
+        assert_eq!(events.take(2).count().await, 2);
+        let target = log.lock().unwrap()[0].target.clone();
+        assert!(
+            target.starts_with("/apis/guestops.dev/v1alpha1/guestterminations?"),
+            "{target}"
+        );
+    }
+}
