@@ -1,0 +1,3 @@
+//! The operator against a real API server and the simulator.
+
+mod happy_path;
