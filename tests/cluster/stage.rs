@@ -17,8 +17,11 @@ use guest_termination_operator::{
     transport,
     webhook::guard::GuardPolicy,
 };
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
 use serde_json::{Value, json};
 use simulator::{Simulator, api::WebhookEndpoint};
 use tokio::task::JoinHandle;
@@ -253,6 +256,16 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("connection {name} never came to: {what}. It is {last:#}");
+    }
+
+    /// The Events in the namespace.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.unwrap();
+        events
+            .iter()
+            .map(|event| serde_json::to_value(event).unwrap())
+            .collect()
     }
 
     /// The writes of the operator's user since `position`, that the server carried out.
