@@ -49,22 +49,28 @@ pub(crate) async fn play(scene: &Scene) -> anyhow::Result<()> {
     cluster
         .show(&["apply", "-f", &format!("{TERMINATIONS}/{FIRST}.yaml")])
         .await?;
-    wait_for(scene, "condition=Finished", &[FIRST]).await?;
+    wait_for(scene, "the first to finish", "condition=Finished", &[FIRST]).await?;
     cluster.show(&["apply", "-f", TERMINATIONS]).await?;
-    wait_for(scene, "jsonpath={.status.phase}=Suspended", &[HELD]).await?;
+    wait_for(scene, "one to be held", "jsonpath={.status.phase}=Suspended", &[HELD]).await?;
     let others: Vec<_> = CASES
         .iter()
         .map(|case| case.name)
         .filter(|name| *name != HELD)
         .collect();
-    wait_for(scene, "condition=Finished", &others).await?;
+    wait_for(scene, "all others to finish", "condition=Finished", &others).await?;
     ensure_untouched(vendor).await?;
     let resume = r#"{"spec":{"suspend":false}}"#;
     cluster
         .show(&["patch", "gterm", HELD, "--type=merge", "-p", resume])
         .await?;
-    wait_for(scene, "condition=Finished", &[HELD]).await?;
-    wait_for(scene, "jsonpath={.status.settled}=true", &CASES.map(|case| case.name)).await?;
+    wait_for(scene, "it to finish, too", "condition=Finished", &[HELD]).await?;
+    wait_for(
+        scene,
+        "all webhooks",
+        "jsonpath={.status.settled}=true",
+        &CASES.map(|case| case.name),
+    )
+    .await?;
 
     let found = found(scene, vendor, operator).await?;
     heading("How they ended");
@@ -129,12 +135,11 @@ async fn start_operator(scene: &Scene) -> anyhow::Result<Operator> {
 }
 
 /// Waits as a user would.
-async fn wait_for(scene: &Scene, condition: &str, names: &[&str]) -> anyhow::Result<()> {
+async fn wait_for(scene: &Scene, what: &str, condition: &str, names: &[&str]) -> anyhow::Result<()> {
     let condition = format!("--for={condition}");
     let mut arguments = vec!["wait", condition.as_str(), TIMEOUT, "gterm"];
     arguments.extend(names);
-    let what = format!("{} ({})", names.join(", "), &condition["--for=".len()..]);
-    waiting(&what, scene.cluster.show(&arguments)).await
+    waiting(what, scene.cluster.show(&arguments)).await
 }
 
 /// While it is held, the vendor hears nothing of it.

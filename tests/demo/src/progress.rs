@@ -25,7 +25,7 @@ pub(crate) async fn waiting<T>(what: &str, until: impl Future<Output = T>) -> T 
     loop {
         tokio::select! {
             result = &mut until => {
-                say(&format!("  {:.1} s: {what}", since.elapsed().as_secs_f64()));
+                say(&format!("  {:.1} s", since.elapsed().as_secs_f64()));
                 return result;
             }
             () = tokio::time::sleep(EVERY) => say(&format!("  {} s so far", since.elapsed().as_secs())),

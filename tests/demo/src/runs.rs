@@ -107,10 +107,11 @@ impl Run {
     pub(crate) async fn undo(self) -> anyhow::Result<()> {
         let Record { folder, theirs } = &self.record;
         if folder.exists() {
-            let (state, stopped) = (folder.clone(), "what was left running in");
-            let names = tokio::task::spawn_blocking(move || stop_detached(&state)).await??;
+            let state = folder.clone();
+            let stop = async { tokio::task::spawn_blocking(move || stop_detached(&state)).await? };
+            let names = waiting("all that runs to stop", stop).await?;
             if !names.is_empty() {
-                say(&format!("stopped {stopped} {}: {}", folder.display(), names.join(", ")));
+                say(&format!("  stopped: {}", names.join(", ")));
             }
         }
         if let Some(theirs) = theirs {
