@@ -32,11 +32,12 @@ pub fn is_unsure(status: &Status) -> bool {
 }
 
 /// When the last call left or may have left. Never early: `startedAt` is cut to the second, so an open intent's call may
-/// have left up to a second later than it alone says.
+/// have left up to a second later than it alone says. When an accepted call left is known.
 pub fn last_send(status: &Status, policy: &Policy) -> Option<Timestamp> {
     let open = status
         .current_attempt
         .as_ref()
+        .filter(|attempt| attempt.accepted_time.is_none())
         .map(|attempt| instants::later(attempt.started_at.0, policy.send_window + Duration::from_secs(1)));
     open.max(status.last_send_time.as_ref().map(|time| time.0))
 }
