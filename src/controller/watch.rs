@@ -168,7 +168,7 @@ fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(Connect
         let resting = moment + crate::termination::instants::between(now, until);
         connection.resting_until = connection.resting_until.max(resting);
     }
-    Shared::settle_lane(&mut state, &name, moment);
+    shared.settle_lane(&mut state, &name, moment);
     shared.wake_users(&mut state, &name);
     Some((name, uid))
 }

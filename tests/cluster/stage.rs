@@ -282,21 +282,14 @@ impl Stage {
     /// Changes fields of a connection's spec.
     pub(crate) async fn edit_connection(&self, name: &str, spec: Value) {
         self.connections()
-            .patch(
-                name,
-                &PatchParams::default(),
-                &Patch::Merge(json!({"spec": spec})),
-            )
+            .patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec})))
             .await
             .unwrap();
     }
 
     /// Deletes a connection, and waits until it is gone.
     pub(crate) async fn disconnect(&self, name: &str) {
-        self.connections()
-            .delete(name, &DeleteParams::default())
-            .await
-            .unwrap();
+        self.connections().delete(name, &DeleteParams::default()).await.unwrap();
         for _ in 0..200 {
             if self.connections().get_opt(name).await.unwrap().is_none() {
                 return;
@@ -325,7 +318,7 @@ impl Stage {
     pub(crate) async fn events_with(&self, name: &str, reason: &str) -> Vec<(String, String, String)> {
         let mut last = Vec::new();
         for _ in 0..200 {
-            last = self.events(name).await;
+            last = self.events_of(name).await;
             if last.iter().any(|(_, found, _)| found == reason) {
                 return last;
             }
@@ -335,19 +328,12 @@ impl Stage {
     }
 
     /// The Events about the object of that name so far, as `(type, reason, note)`.
-    pub(crate) async fn events(&self, name: &str) -> Vec<(String, String, String)> {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let events = api.list(&ListParams::default()).await.unwrap();
-        let about = |event: &Event| event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(name);
-        let events = events.items.into_iter().filter(about);
+    pub(crate) async fn events_of(&self, name: &str) -> Vec<(String, String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let events = self.events().await.into_iter();
         events
-            .map(|event| {
-                (
-                    event.type_.unwrap_or_default(),
-                    event.reason.unwrap_or_default(),
-                    event.note.unwrap_or_default(),
-                )
-            })
+            .filter(|event| event["regarding"]["name"] == name)
+            .map(|event| (text(&event["type"]), text(&event["reason"]), text(&event["note"])))
             .collect()
     }
 
@@ -378,6 +364,16 @@ impl Stage {
         writes
             .filter(|event| event.resource == resource && event.name == name && event.succeeded())
             .count()
+    }
+
+    /// The Events in the namespace.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.unwrap();
+        events
+            .iter()
+            .map(|event| serde_json::to_value(event).unwrap())
+            .collect()
     }
 
     /// The writes of the operator's user since `position`, that the server carried out.

@@ -21,7 +21,7 @@ fn refusal(status: u16, code: &str) -> ScriptedAnswer {
 async fn keeps_to_itself(stage: &Stage, operator: &Operator, name: &str) {
     let object = stage.terminations().get(name).await.unwrap();
     let connection = stage.connections().get("default").await.unwrap();
-    let events = stage.events(name).await;
+    let events = stage.events_of(name).await;
     let told = format!(
         "{} {} {events:?} {:?} {:?}",
         serde_json::to_string(&object).unwrap(),
@@ -98,7 +98,10 @@ async fn a_session_that_is_not_there_is_over_once_the_route_is_proven_or_the_cod
     let fault = FaultSpec::on(Operation::Observe).guest("conclusive").answer(conclusive);
     stage.simulator.add_fault(fault).unwrap();
     stage.terminate("conclusive", json!({})).await;
-    assert_eq!(stage.settled("conclusive").await["status"]["outcome"], "AlreadyTerminated");
+    assert_eq!(
+        stage.settled("conclusive").await["status"]["outcome"],
+        "AlreadyTerminated"
+    );
 
     stage.terminate("unknown", json!({})).await;
     stage.waits("unknown", "Unknown/RouteNotProven").await;
@@ -122,7 +125,11 @@ async fn a_session_that_is_not_there_is_over_once_the_route_is_proven_or_the_cod
         assert_eq!(object["status"]["outcome"], "AlreadyTerminated");
         assert_eq!(object["status"]["audit"]["duplicateTermination"], true);
     }
-    assert_eq!(stage.calls(Operation::Terminate), 0, "the ledger was cleared after the warm-up");
+    assert_eq!(
+        stage.calls(Operation::Terminate),
+        0,
+        "the ledger was cleared after the warm-up"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +138,10 @@ async fn a_session_that_ends_between_look_and_call_was_ended_by_somebody_else() 
     let _operator = stage.operate().await;
     stage.simulator.add_guest(GuestSpec::active("guest-1"));
     let fault = FaultSpec::on(Operation::Terminate).guest("guest-1");
-    stage.simulator.add_fault(fault.answer(ScriptedAnswer::vendor(404))).unwrap();
+    stage
+        .simulator
+        .add_fault(fault.answer(ScriptedAnswer::vendor(404)))
+        .unwrap();
     stage.terminate("guest-1", json!({})).await;
     let object = stage.settled("guest-1").await;
     assert_eq!(object["status"]["outcome"], "AlreadyTerminated");
@@ -160,8 +170,14 @@ async fn a_state_that_nobody_knows_is_never_green_and_nothing_is_sent() {
     stage.events_with("guest-1", "RetriesExhausted").await;
     stage.events_with("guest-1", "AttemptFailed").await;
     let outcome = operator.lines().pop().unwrap();
-    assert_eq!((&outcome["kind"], &outcome["success"]), (&json!("outcome"), &json!(false)));
-    assert!(stage.simulator.ledger().webhooks.is_empty(), "only ends of sessions are announced");
+    assert_eq!(
+        (&outcome["kind"], &outcome["success"]),
+        (&json!("outcome"), &json!(false))
+    );
+    assert!(
+        stage.simulator.ledger().webhooks.is_empty(),
+        "only ends of sessions are announced"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +276,10 @@ async fn three_forbidden_objects_are_the_connections_trouble_until_one_gets_thro
         stage.waits(name, "Unknown/PermissionDenied").await;
     }
     let asked = stage.calls(Operation::Observe);
-    assert!(asked <= 4, "one pass at a time, seconds apart, after the first three: {asked}");
+    assert!(
+        asked <= 4,
+        "one pass at a time, seconds apart, after the first three: {asked}"
+    );
     stage.simulator.clear_faults();
     for name in &names {
         assert_eq!(stage.settled(name).await["status"]["outcome"], "Terminated");

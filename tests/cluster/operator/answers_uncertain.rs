@@ -31,7 +31,10 @@ async fn a_vendor_that_is_down_for_a_moment_costs_two_retries() {
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["retries"], 2);
     assert_eq!(object["status"]["attempts"], 3);
-    assert_eq!(object["status"]["mayHaveApplied"], true, "a 5xx leaves open what happened");
+    assert_eq!(
+        object["status"]["mayHaveApplied"], true,
+        "a 5xx leaves open what happened"
+    );
     let results: Vec<_> = object["status"]["history"]
         .as_array()
         .unwrap()
@@ -42,7 +45,7 @@ async fn a_vendor_that_is_down_for_a_moment_costs_two_retries() {
     assert_eq!(stage.simulator.summary().max_effective_per_incarnation, 1);
     // Events come last, and one of them tells each failed attempt.
     stage.events_with("guest-1", "Terminated").await;
-    let failed = stage.events("guest-1").await;
+    let failed = stage.events_of("guest-1").await;
     let failed: Vec<_> = failed.iter().filter(|event| event.1 == "AttemptFailed").collect();
     assert_eq!(failed.len(), 2, "{failed:?}");
     assert!(failed[0].2.contains("HTTP 503 (service.unavailable)"));
@@ -70,7 +73,12 @@ async fn an_effect_whose_answer_is_lost_is_found_by_looking(#[case] action: Faul
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["mayHaveApplied"], true);
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Observation");
-    assert_eq!(object["status"]["audit"]["duplicateTermination"].as_bool().unwrap_or(false), false);
+    assert_eq!(
+        object["status"]["audit"]["duplicateTermination"]
+            .as_bool()
+            .unwrap_or(false),
+        false
+    );
     assert_eq!(object["status"]["attempts"], 1);
     assert_eq!(verdict(&object, "Ready"), "True/Terminated");
     assert_eq!(verdict(&object, "RetentionApplied"), "Unknown/NotConfirmed");
@@ -96,7 +104,13 @@ async fn a_call_without_effect_is_made_again_after_a_look(#[case] action: FaultA
     assert_eq!(object["status"]["attempts"], 2);
     assert_eq!(object["status"]["retries"], 1);
     assert_eq!(verdict(&object, "RetentionApplied"), "True/SentWithTermination");
-    let operations: Vec<_> = stage.simulator.ledger().calls.iter().map(|call| call.operation).collect();
+    let operations: Vec<_> = stage
+        .simulator
+        .ledger()
+        .calls
+        .iter()
+        .map(|call| call.operation)
+        .collect();
     let (look, call) = (Operation::Observe, Operation::Terminate);
     assert_eq!(operations, [look, call, look, call]);
 }
@@ -160,7 +174,10 @@ async fn what_was_accepted_and_never_happened_is_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_that_cannot_be_what_was_asked_is_made_again(#[case] answer: ScriptedAnswer, #[case] reason: &str) {
     let (stage, _operator) = warm("odd").await;
-    let fault = FaultSpec::on(Operation::Observe).guest("guest-1").times(1).answer(answer);
+    let fault = FaultSpec::on(Operation::Observe)
+        .guest("guest-1")
+        .times(1)
+        .answer(answer);
     stage.simulator.add_fault(fault).unwrap();
     stage.terminate("guest-1", json!({})).await;
     let object = stage.waits("guest-1", &format!("Unknown/{reason}")).await;
@@ -179,7 +196,9 @@ async fn a_look_that_cannot_be_what_was_asked_is_made_again(#[case] answer: Scri
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_is_never_followed_and_the_token_goes_nowhere() {
     let (stage, _operator) = warm("redirect").await;
-    let elsewhere = simulator::Simulator::start(simulator::Options::default()).await.unwrap();
+    let elsewhere = simulator::Simulator::start(simulator::Options::default())
+        .await
+        .unwrap();
     let location = format!("{}/api/v2/webmessaging/guests/guest-1", elsewhere.url());
     let answer = ScriptedAnswer::new(302, FaultBody::Empty).header("location", location);
     let fault = FaultSpec::on(Operation::Observe).times(2).answer(answer);

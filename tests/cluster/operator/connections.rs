@@ -41,7 +41,11 @@ async fn a_connection_that_is_missing_is_waited_for() {
     assert_eq!(events[0].0, "Warning");
     stage.connect(stage.connection("default")).await;
     ends_well(&stage, "guest-1").await;
-    assert_eq!(stage.events("guest-1").await.len(), 2, "one for the cause, one for the end");
+    assert_eq!(
+        stage.events_of("guest-1").await.len(),
+        2,
+        "one for the cause, one for the end"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +71,9 @@ async fn a_secret_that_is_missing_incomplete_or_malformed_is_named_and_its_repai
         let stage = &stage;
         async move {
             let connection = stage
-                .connection_until("default", words, |connection| message(connection, "Ready").contains(words))
+                .connection_until("default", words, |connection| {
+                    message(connection, "Ready").contains(words)
+                })
                 .await;
             assert_eq!(verdict(&connection, "Ready"), "False/SecretMissing");
             assert_eq!(verdict(&connection, "Stalled"), "True/SecretMissing");
@@ -84,7 +90,9 @@ async fn a_secret_that_is_missing_incomplete_or_malformed_is_named_and_its_repai
     says("ecret later").await;
     stage.secret("later", &[("clientId", simulator::CLIENT_ID)]).await;
     says("has no key clientSecret").await;
-    stage.edit_secret("later", &[("clientSecret", Some("canary\nsecret"))]).await;
+    stage
+        .edit_secret("later", &[("clientSecret", Some("canary\nsecret"))])
+        .await;
     says("holds a control character or more than one line").await;
     stage.edit_secret("later", &[("clientSecret", Some(""))]).await;
     says("is empty").await;
@@ -118,7 +126,10 @@ async fn http_is_refused_unless_the_operator_may_use_it() {
     assert_eq!(kstatus(&connection), Kstatus::Failed);
     let object = stage.waits("guest-1", "Unknown/WaitingForConnection").await;
     assert!(message(&object, "Ready").contains("http"), "{object:#}");
-    assert!(stage.simulator.ledger().calls.is_empty(), "not even the credentials leave");
+    assert!(
+        stage.simulator.ledger().calls.is_empty(),
+        "not even the credentials leave"
+    );
     operator.stop().await;
     let _operator = stage.operate().await;
     ends_well(&stage, "guest-1").await;
@@ -155,7 +166,10 @@ async fn a_suspended_connection_stops_calls_and_webhooks_and_not_for_ever() {
     ends_well(&stage, "guest-1").await;
     let object = stage.settled("guest-0").await;
     assert_eq!(verdict(&object, "WebhookDelivered"), "True/Delivered");
-    assert_eq!(object["status"]["webhooks"][0]["attempts"], 2, "the wait used nothing up");
+    assert_eq!(
+        object["status"]["webhooks"][0]["attempts"], 2,
+        "the wait used nothing up"
+    );
     stage.connection_says("default", "True/TokenValid").await;
 }
 
@@ -201,7 +215,10 @@ async fn an_outage_says_what_it_is_and_is_over_when_it_is_over() {
         terminate(&stage, &format!("guest-{index}")).await;
     }
     let connection = stage.connection_says("default", "Unknown/Unavailable").await;
-    assert!(message(&connection, "Ready").contains("HTTP 503 (service.unavailable)"), "{connection:#}");
+    assert!(
+        message(&connection, "Ready").contains("HTTP 503 (service.unavailable)"),
+        "{connection:#}"
+    );
     assert_eq!(kstatus(&connection), Kstatus::InProgress);
     // Failures of other kinds are the same trouble in other words: nothing is written for them at once.
     stage.simulator.set_outage(Outage::vendor(OutageKind::Reset));
@@ -255,18 +272,4 @@ async fn a_connection_that_nobody_used_yet_says_that_it_is_ready() {
     assert_eq!(kstatus(&connection), Kstatus::Current);
     assert_ne!(connection["status"]["tokenExpirationTime"], Value::Null);
     assert_eq!(stage.calls(Operation::Observe), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn before_its_first_token_a_connection_was_not_probed() {
-    let stage = Stage::set("notprobed").await;
-    let hang = FaultSpec {
-        delay_before_ms: 6_000,
-        ..FaultSpec::on(Operation::Token).times(1)
-    };
-    stage.simulator.add_fault(hang).unwrap();
-    let _operator = stage.operate().await;
-    let connection = stage.connection_says("default", "Unknown/NotProbed").await;
-    assert_eq!(kstatus(&connection), Kstatus::InProgress);
-    stage.connection_says("default", "True/TokenValid").await;
 }

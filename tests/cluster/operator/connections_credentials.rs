@@ -32,12 +32,14 @@ async fn a_token_that_died_is_renewed_once_for_all_who_are_under_way() {
     };
     stage.simulator.add_fault(slow).unwrap();
     assert_eq!(stage.simulator.revoke_tokens(&RevokeTokens::default()), 1);
-    stage.simulator.set_client(Client::new(simulator::CLIENT_ID, simulator::CLIENT_SECRET));
+    stage
+        .simulator
+        .set_client(Client::new(simulator::CLIENT_ID, simulator::CLIENT_SECRET));
     for name in many(&stage, 20).await {
         let object = stage.settled(&name).await;
         assert_eq!(object["status"]["outcome"], "Terminated");
         assert_eq!(object["status"]["retries"].as_i64().unwrap_or(0), 0);
-        assert!(stage.events(&name).await.iter().all(|event| event.0 == "Normal"));
+        assert!(stage.events_of(&name).await.iter().all(|event| event.0 == "Normal"));
     }
     assert_eq!(stage.calls(Operation::Token), 1);
     let refused = stage.calls_about(Operation::Observe, |call| call.status == Some(401));
@@ -49,7 +51,9 @@ async fn a_token_that_dies_between_look_and_call_is_renewed_under_the_same_inten
     let stage = Stage::set("midway").await;
     let operator = stage.operate().await;
     stage.warm_up().await;
-    let once = FaultSpec::on(Operation::Terminate).times(1).answer(ScriptedAnswer::vendor(401));
+    let once = FaultSpec::on(Operation::Terminate)
+        .times(1)
+        .answer(ScriptedAnswer::vendor(401));
     stage.simulator.add_fault(once).unwrap();
     let names = many(&stage, 1).await;
     let object = stage.settled(&names[0]).await;
@@ -59,7 +63,12 @@ async fn a_token_that_dies_between_look_and_call_is_renewed_under_the_same_inten
     assert_eq!(stage.calls(Operation::Terminate), 2);
     assert_eq!(stage.calls(Operation::Token), 1);
     let lines = operator.lines();
-    let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind && line["name"] == names[0]).count();
+    let of = |kind: &str| {
+        lines
+            .iter()
+            .filter(|line| line["kind"] == kind && line["name"] == names[0])
+            .count()
+    };
     assert_eq!((of("attempt_started"), of("attempt_result"), of("outcome")), (1, 1, 1));
 }
 
@@ -151,10 +160,17 @@ async fn wrong_credentials_are_told_asked_about_slowly_and_replaced_at_once() {
     let names = many(&stage, 3).await;
     let connection = stage.connection_says("default", "False/CredentialsInvalid").await;
     let message = condition(&connection, "Ready")["message"].as_str().unwrap();
-    assert!(message.contains("invalid_client") && message.contains("check the Secret"), "{message}");
+    assert!(
+        message.contains("invalid_client") && message.contains("check the Secret"),
+        "{message}"
+    );
     for name in &names {
         let object = stage.waits(name, "Unknown/CredentialsInvalid").await;
-        let told = format!("{object} {connection} {:?} {:?}", stage.events(name).await, operator.lines());
+        let told = format!(
+            "{object} {connection} {:?} {:?}",
+            stage.events_of(name).await,
+            operator.lines()
+        );
         assert!(!told.contains("canary-wrong-secret"), "{told}");
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -199,7 +215,10 @@ async fn a_token_endpoint_that_is_down_is_asked_slowly_and_holds_everybody() {
     let names = many(&stage, 5).await;
     let connection = stage.connection_says("default", "Unknown/Unavailable").await;
     let message = condition(&connection, "Ready")["message"].as_str().unwrap();
-    assert!(message.contains("The token endpoint cannot be used now: it answered HTTP 503"), "{message}");
+    assert!(
+        message.contains("The token endpoint cannot be used now: it answered HTTP 503"),
+        "{message}"
+    );
     assert_eq!(kstatus(&connection), Kstatus::InProgress);
     tokio::time::sleep(Duration::from_secs(4)).await;
     let asked = stage.calls(Operation::Token);
@@ -211,5 +230,8 @@ async fn a_token_endpoint_that_is_down_is_asked_slowly_and_holds_everybody() {
         assert_eq!(object["status"]["outcome"], "Terminated");
         assert_eq!(object["status"]["retries"].as_i64().unwrap_or(0), 0);
     }
-    assert_eq!(verdict(&stage.connection_says("default", "True/TokenValid").await, "Stalled"), "absent");
+    assert_eq!(
+        verdict(&stage.connection_says("default", "True/TokenValid").await, "Stalled"),
+        "absent"
+    );
 }

@@ -2,8 +2,10 @@
 
 mod answers;
 mod answers_uncertain;
+mod at_scale;
 mod connections;
 mod connections_credentials;
 mod happy_path;
+mod outage;
 mod throttling;
 mod wrong_address;

@@ -58,7 +58,10 @@ async fn a_pause_that_the_vendor_asks_for_is_everybodys_and_outlives_the_process
     }
     let calls = stage.simulator.ledger().calls;
     let paused = calls.iter().position(|call| call.status == Some(429)).unwrap();
-    let after = calls[paused + 1..].iter().find(|call| call.operation.is_guest_call()).unwrap();
+    let after = calls[paused + 1..]
+        .iter()
+        .find(|call| call.operation.is_guest_call())
+        .unwrap();
     let waited = after.at_ms - calls[paused].answered_at_ms.unwrap();
     assert!(waited >= at_least_ms, "called again after {waited} ms");
     let connection = stage.connection_says("default", "True/TokenValid").await;
@@ -70,10 +73,17 @@ async fn a_pause_ends_though_nobody_is_left_to_ask() {
     let stage = Stage::set("pauseend").await;
     let _operator = stage.operate().await;
     let answer = ScriptedAnswer::vendor(429).retry_after(RetryAfter::Seconds(7));
-    stage.simulator.add_fault(FaultSpec::on(Operation::Observe).answer(answer)).unwrap();
+    stage
+        .simulator
+        .add_fault(FaultSpec::on(Operation::Observe).answer(answer))
+        .unwrap();
     terminate(&stage, &names("guest", 1)).await;
     stage.connection_says("default", "Unknown/RateLimited").await;
-    stage.terminations().delete("guest-0", &Default::default()).await.unwrap();
+    stage
+        .terminations()
+        .delete("guest-0", &Default::default())
+        .await
+        .unwrap();
     let connection = stage.connection_says("default", "True/TokenValid").await;
     assert_eq!(connection["status"]["rateLimit"]["pausedUntil"], Value::Null);
     assert_eq!(stage.calls(Operation::Observe), 1);
@@ -88,7 +98,10 @@ async fn refusals_that_came_together_are_one_pause() {
         delay_before_ms: 500,
         ..FaultSpec::on(Operation::Observe).times(10)
     };
-    stage.simulator.add_fault(throttled.answer(ScriptedAnswer::vendor(429))).unwrap();
+    stage
+        .simulator
+        .add_fault(throttled.answer(ScriptedAnswer::vendor(429)))
+        .unwrap();
     let guests = names("guest", 12);
     terminate(&stage, &guests).await;
     let began = std::time::Instant::now();
@@ -115,7 +128,10 @@ async fn a_429_on_the_call_itself_proves_that_nothing_happened() {
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
     assert_eq!(object["status"]["attempts"], 2);
     assert_eq!(object["status"]["retries"].as_i64().unwrap_or(0), 0);
-    assert_eq!(object["status"]["mayHaveApplied"].as_bool(), object["status"]["mayHaveApplied"].as_bool().filter(|may| !may));
+    assert_eq!(
+        object["status"]["mayHaveApplied"].as_bool(),
+        object["status"]["mayHaveApplied"].as_bool().filter(|may| !may)
+    );
     assert_eq!(object["status"]["history"][1]["result"], "NotApplied");
 }
 
@@ -143,7 +159,13 @@ async fn no_minute_holds_more_calls_than_allowed_over_a_restart() {
     let summary = stage.simulator.summary();
     assert!(summary.max_calls_in_60s <= 30, "{}", summary.max_calls_in_60s);
     assert!(summary.effective_total >= 5, "{}", summary.effective_total);
-    let refused = stage.simulator.ledger().calls.iter().filter(|call| call.status == Some(429)).count();
+    let refused = stage
+        .simulator
+        .ledger()
+        .calls
+        .iter()
+        .filter(|call| call.status == Some(429))
+        .count();
     assert_eq!(refused, 0);
 }
 

@@ -44,7 +44,10 @@ async fn a_gateways_404_is_nobodys_end_and_both_objects_say_what_to_check(#[case
         target: Target::PathPrefix("/wrong".to_owned()),
         ..FaultSpec::default()
     };
-    stage.simulator.add_fault(fault.answer(ScriptedAnswer::new(404, body))).unwrap();
+    stage
+        .simulator
+        .add_fault(fault.answer(ScriptedAnswer::new(404, body)))
+        .unwrap();
     stage.simulator.add_guest(GuestSpec::active("guest-0"));
     let operator = stage.operate_with(stage.settings().scaled(0.05)).await;
     for index in 0..3 {
@@ -79,7 +82,14 @@ async fn a_gateways_404_is_nobodys_end_and_both_objects_say_what_to_check(#[case
         let events = stage.events_with(&name, "AttemptFailed").await;
         assert_eq!(events.len(), 1, "one cause, one Event: {events:?}");
     }
-    assert!(stage.simulator.ledger().calls.iter().all(|call| call.method != "DELETE"));
+    assert!(
+        stage
+            .simulator
+            .ledger()
+            .calls
+            .iter()
+            .all(|call| call.method != "DELETE")
+    );
     assert_eq!(operator.lines(), Vec::<Value>::new());
 
     // The way out that the refusal of an address edit names.
@@ -130,7 +140,10 @@ async fn a_perfectly_shaped_not_found_of_an_unknown_path_is_nobodys_end() {
     stage.disconnect("default").await;
     stage.waits("guest-2", "Unknown/WaitingForConnection").await;
     stage.connect(stage.connection("default")).await;
-    for (name, outcome) in names.iter().zip(["Terminated", "AlreadyTerminated", "AlreadyTerminated"]) {
+    for (name, outcome) in names
+        .iter()
+        .zip(["Terminated", "AlreadyTerminated", "AlreadyTerminated"])
+    {
         let object = stage.settled(name).await;
         assert_eq!(object["status"]["outcome"], outcome);
         assert_eq!(kstatus(&object), Kstatus::Current);
