@@ -189,7 +189,7 @@ async fn what_the_vendor_refuses_for_good_is_rejected_by_its_code_and_never_its_
         ("look-422", Operation::Observe, 422, "invalid.guest"),
         ("call-400", Operation::Terminate, 400, "bad.request"),
         ("call-405", Operation::Terminate, 405, "method.not.allowed"),
-        ("call-451", Operation::Terminate, 451, "legal.hold"),
+        ("call-413", Operation::Terminate, 413, "request.entity.too.large"),
     ];
     for (name, operation, status, code) in rows {
         stage.simulator.add_guest(GuestSpec::active(name));
@@ -218,6 +218,34 @@ async fn what_the_vendor_refuses_for_good_is_rejected_by_its_code_and_never_its_
         assert_eq!(calls.len(), 1, "a refusal is final");
     }
     assert_eq!(stage.simulator.summary().effective_total, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_may_have_come_too_late_is_final_after_a_look() {
+    let stage = Stage::set("late").await;
+    let operator = stage.operate_with(stage.settings().scaled(0.05)).await;
+    stage.simulator.add_guest(GuestSpec::active("guest-1"));
+    let fault = FaultSpec::on(Operation::Terminate).answer(refusal(451, "legal.hold"));
+    stage.simulator.add_fault(fault).unwrap();
+    stage.terminate("guest-1", json!({})).await;
+    let object = stage.settled("guest-1").await;
+    assert_eq!(object["status"]["outcome"], "Rejected");
+    assert_eq!(object["status"]["mayHaveApplied"], true);
+    assert_eq!(verdict(&object, "RetentionApplied"), "Unknown/NotConfirmed");
+    let message = condition(&object, "Ready")["message"].as_str().unwrap();
+    assert!(message.contains("HTTP 451 (legal.hold)"), "{message}");
+    keeps_to_itself(&stage, &operator, "guest-1").await;
+    let operations: Vec<_> = stage
+        .simulator
+        .ledger()
+        .calls
+        .iter()
+        .map(|call| call.operation)
+        .collect();
+    assert_eq!(
+        operations[1..],
+        [Operation::Observe, Operation::Terminate, Operation::Observe]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -273,3 +273,28 @@ async fn a_connection_that_nobody_used_yet_says_that_it_is_ready() {
     assert_ne!(connection["status"]["tokenExpirationTime"], Value::Null);
     assert_eq!(stage.calls(Operation::Observe), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_deleted_under_a_call_does_not_take_its_answer_along() {
+    let stage = Stage::set("midcall").await;
+    let operator = stage.operate().await;
+    let slow = FaultSpec {
+        delay_after_ms: 2_000,
+        ..FaultSpec::on(Operation::Terminate)
+    };
+    stage.simulator.add_fault(slow).unwrap();
+    terminate(&stage, "guest-1").await;
+    let effective = simulator::api::WaitFor::new(Operation::Terminate, simulator::api::Moment::Effective);
+    stage.simulator.wait_for(&effective).await.unwrap();
+    stage.disconnect("default").await;
+    let object = stage.finished("guest-1").await;
+    assert_eq!(object["status"]["outcome"], "Terminated");
+    assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
+    assert_eq!(object["status"]["connection"]["name"], "default");
+    // What announces it goes through the connection that is gone, and waits.
+    assert_eq!(object["status"]["settled"].as_bool().unwrap_or(false), false);
+    assert_eq!(verdict(&object, "WebhookDelivered"), "Unknown/Pending");
+    let lines = operator.lines();
+    let kinds: Vec<_> = lines.iter().map(|line| line["kind"].clone()).collect();
+    assert_eq!(kinds, ["attempt_started", "attempt_result", "outcome"]);
+}

@@ -223,3 +223,44 @@ async fn at_the_deadline_an_unproven_404_is_a_failure_with_this_cause() {
     assert!(error.contains("no guest was ever read"), "{error}");
     stage.events_with("guest-0", "DeadlineExceeded").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_where_nobody_answers_is_named_and_spends_nothing() {
+    let stage = Stage::bare("nobody").await;
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut connection = stage.connection("default");
+    connection["spec"]["endpoints"]["apiUrl"] = json!(format!("http://{free}"));
+    stage.connect(connection).await;
+    let _operator = stage.operate_with(stage.settings().scaled(0.05)).await;
+    stage.terminate("guest-1", json!({"backoffLimit": 0})).await;
+    let to_check = format!("did not reach {free}: no connection");
+    let connection = stage.connection_says("default", "Unknown/Unavailable").await;
+    assert!(message(&connection, "Ready").contains(&to_check), "{connection:#}");
+    let object = stage.waits("guest-1", "Unknown/RetryScheduled").await;
+    assert!(message(&object, "Ready").contains(&to_check), "{object:#}");
+    assert_eq!(object["status"]["retries"].as_i64().unwrap_or(0), 0);
+    assert_eq!(kstatus(&object), Kstatus::InProgress);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_address_that_leads_elsewhere_is_named() {
+    let stage = Stage::bare("login").await;
+    let mut connection = stage.connection("default");
+    connection["spec"]["endpoints"]["loginUrl"] = json!(format!("{}/wrong", stage.simulator.url()));
+    stage.connect(connection).await;
+    let _operator = stage.operate().await;
+    stage.terminate("guest-1", json!({"activeDeadlineSeconds": 5})).await;
+    let connection = stage.connection_says("default", "Unknown/Unavailable").await;
+    let text = message(&connection, "Ready");
+    assert!(
+        text.contains("token endpoint") && text.contains("check the address"),
+        "{text}"
+    );
+    let object = stage.settled("guest-1").await;
+    assert_eq!(object["status"]["outcome"], "DeadlineExceeded");
+    assert_eq!(stage.calls(Operation::Observe), 0);
+}
