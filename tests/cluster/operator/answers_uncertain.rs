@@ -162,7 +162,7 @@ async fn what_was_accepted_and_never_happened_is_tried_again() {
 #[rstest]
 #[case::a_body_that_breaks_off(
     ScriptedAnswer { truncated: true, ..ScriptedAnswer::new(200, FaultBody::Guest { id: None, state: "closed".to_owned() }) },
-    "got no answer in time",
+    "got an answer that broke off",
 )]
 #[case::another_guest(
     ScriptedAnswer::new(200, FaultBody::Guest { id: Some("guest-2".to_owned()), state: "closed".to_owned() }),
