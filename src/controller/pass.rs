@@ -208,7 +208,7 @@ impl<'a> Pass<'a> {
             .is_some_and(|ready| ready.reason == crate::api::conditions::ConditionReason::RouteNotProven.as_str());
         let class = if status.current_attempt.is_some() {
             Class::Urgent
-        } else if unproven && !view.believes_not_found && !is_unsure(&status) {
+        } else if unproven && !sight.entry.memory.reconsider && !view.believes_not_found && !is_unsure(&status) {
             Class::Unproven
         } else if sight.entry.memory.asked {
             Class::Retry
