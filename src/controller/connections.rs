@@ -89,6 +89,8 @@ pub struct Connection {
     pub token_retry_at: Option<Moment>,
     /// Its breaker is open.
     pub broken: bool,
+    /// The last answer that told nothing, since the last one that decided something, as a sentence.
+    pub failure: Option<String>,
     /// Its status is not written before then: the API server did not take the last one.
     pub write_not_before: Moment,
     /// When its status was last written.
@@ -130,6 +132,7 @@ impl Connection {
             token_expires: None,
             token_retry_at: None,
             broken: false,
+            failure: None,
             write_not_before: Moment::ZERO,
             written: None,
             used: false,
@@ -227,6 +230,7 @@ impl Connection {
         self.denied.clear();
         self.trials = 0;
         self.throttles = 0;
+        self.failure = None;
         if matches!(self.standing, Standing::TokenRefused(_) | Standing::PermissionDenied(_)) {
             self.standing = Standing::Valid;
         }
@@ -240,6 +244,20 @@ impl Connection {
             return true;
         }
         false
+    }
+
+    /// What keeps its objects waiting that their own statuses do not tell: while it is out of order it says so itself,
+    /// once for all.
+    pub fn trouble(&self, now: Timestamp) -> Option<String> {
+        let name = self.name().1;
+        match &self.standing {
+            Standing::Unavailable(why) => Some(format!("Connection {name} is not ready: {why}.")),
+            _ if self.broken => self.failure.clone(),
+            _ => self
+                .paused_until
+                .filter(|until| *until > now)
+                .map(|_| format!("Connection {name} pauses for as long as the vendor asked.")),
+        }
     }
 
     /// Why nothing can be asked through it for an object. `granted`: its lane let the object through, which on trial it

@@ -9,6 +9,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
+    api::Outcome,
     cluster::Notice,
     schedule::{
         Moment, Uid,
@@ -16,11 +17,11 @@ use crate::{
         queue::{ConnectionUid, Turn},
     },
     termination::{
-        deadline::is_unsure,
+        deadline::{deadline_passed, is_unsure},
         decide::{Observed, Step, Wake, decide, time_limit},
         end::refuse,
         evolve::evolve,
-        fact::Fact,
+        fact::{End, Fact},
         request::Request,
     },
 };
@@ -141,6 +142,10 @@ impl<'a> Pass<'a> {
         match decide(&sight.request, &status, &seen, now, &self.shared.settings.policy) {
             Step::Rest => Flow::Over(Next::default()),
             Step::Wait(wake) => Flow::Over(self.wait(&sight, wake)),
+            Step::Record(Fact::Ended(end)) => {
+                let end = self.explain(&sight, end);
+                self.record(&sight, Fact::Ended(end)).await
+            }
             Step::Record(fact) => self.record(&sight, fact).await,
             Step::Look => match self.leave(&sight) {
                 Some(view) if !self.looked_in_vain => self.observe(&sight, &view).await,
@@ -223,6 +228,23 @@ impl<'a> Pass<'a> {
         Next {
             at,
             ask: Some((view.uid.clone(), ask)),
+        }
+    }
+
+    /// While a connection is out of order its objects are not written, and what their statuses say is old. What the
+    /// deadline ends names what it waited for all the same.
+    fn explain(&self, sight: &Sight, end: End) -> End {
+        if end.outcome != Outcome::DeadlineExceeded || sight.resolved.held.is_some() {
+            return end;
+        }
+        let state = self.shared.lock();
+        let connection = state.connections.get(&sight.name);
+        match connection.and_then(|connection| connection.trouble(self.shared.now())) {
+            Some(trouble) => End {
+                message: deadline_passed(Some(&trouble)),
+                ..end
+            },
+            None => end,
         }
     }
 

@@ -358,6 +358,12 @@ impl Pass<'_> {
             if finding.health == Health::Success && finding.failure != Some(Failure::Forbidden) {
                 connection.succeeded();
             }
+            if finding.health == Health::Failure {
+                connection.failure = finding.failure.map(|failure| match finding.operation {
+                    Operation::Observe => messages::look_failed(failure, finding.evidence, &view.pin),
+                    Operation::Terminate => messages::call_failed(failure, finding.evidence, &view.pin),
+                });
+            }
             match finding.failure {
                 Some(Failure::Throttled) => {
                     let pause = finding

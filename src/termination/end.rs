@@ -178,7 +178,7 @@ impl Draft<'_> {
                     Some(delay) => webhook.next_attempt_time = Some(instants::ceiling(instants::later(now, delay))),
                     None => give_up(webhook),
                 }
-                let message = format!("Webhook {name} was not accepted yet: {why}.");
+                let message = format!("{}: {}.", not_accepted(name), why.trim_end_matches('.'));
                 self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, &message);
             }
             WebhookAnswer::Gone => {
@@ -197,13 +197,18 @@ impl Draft<'_> {
             self.status.settled = Some(true);
             return;
         }
-        if self
+        let mut pending = self
             .status
             .webhooks
             .iter()
-            .any(|webhook| webhook.state == WebhookState::Pending)
-        {
-            self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, "");
+            .filter(|webhook| webhook.state == WebhookState::Pending)
+            .peekable();
+        if pending.peek().is_some() {
+            // What a failed try said stands until that webhook's next one.
+            let said = find(&self.status.conditions, Type::WebhookDelivered).map_or("", |said| said.message.as_str());
+            if !pending.any(|webhook| said.starts_with(&not_accepted(&webhook.name))) {
+                self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, "");
+            }
             return;
         }
         let failed = self
@@ -239,6 +244,10 @@ impl Draft<'_> {
             Reason::EndpointRemoved
         }
     }
+}
+
+fn not_accepted(name: &str) -> String {
+    format!("Webhook {name} was not accepted yet")
 }
 
 fn give_up(webhook: &mut WebhookDelivery) {

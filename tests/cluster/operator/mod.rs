@@ -1,3 +1,11 @@
 //! The operator against a real API server and the simulator.
 
+mod deadlines;
+mod deletion;
 mod happy_path;
+mod intents;
+mod lifecycle;
+mod lifecycle_stage;
+mod process;
+mod suspend;
+mod webhooks;
