@@ -87,7 +87,12 @@ async fn a_deadline_names_the_last_cause() {
     let stage = Stage::bare("late").await;
     let operator = stage.operate().await;
     stage
-        .terminate("no-connection", json!({"activeDeadlineSeconds": 3}))
+        .terminate("no-connection", json!({"activeDeadlineSeconds": 8}))
+        .await;
+    stage
+        .until("no-connection", "waiting", |object| {
+            verdict(object, "Ready") == "Unknown/WaitingForConnection"
+        })
         .await;
     let object = stage.settled("no-connection").await;
     assert_eq!(object["status"]["outcome"], "DeadlineExceeded");
