@@ -315,6 +315,20 @@ impl Connection {
         }
     }
 
+    /// What keeps its objects waiting that their own statuses do not tell: while it is out of order it says so itself,
+    /// once for all.
+    pub fn trouble(&self, now: Timestamp) -> Option<String> {
+        let name = self.name().1;
+        match &self.standing {
+            Standing::Unavailable(why) => Some(format!("Connection {name} is not ready: {why}.")),
+            _ if self.broken.is_some() => self.broken.clone().filter(|why| !why.is_empty()),
+            _ => self
+                .paused_until
+                .filter(|until| *until > now)
+                .map(|_| format!("Connection {name} pauses for as long as the vendor asked.")),
+        }
+    }
+
     /// Why nothing can be asked through it for an object. `granted`: its lane let the object through, which on trial it
     /// does to see whether things have changed.
     pub(super) fn hold(&self, granted: bool) -> Option<Hold> {
