@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -53,6 +53,8 @@ pub struct Shared {
     pub stopping: CancellationToken,
     /// Signing keys that were read a moment ago.
     pub signing_keys: SigningKeysCache,
+    /// Events that are written beside the passes: at most so many at a time.
+    pub side_notices: Arc<Semaphore>,
     /// There may be a turn to give.
     pub work: Notify,
     /// There may be something to do about a connection.
