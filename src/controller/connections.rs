@@ -19,7 +19,7 @@ use crate::{
     },
     cluster::SecretVersion,
     genesys::{Credentials, Endpoints, Target, Tokens},
-    schedule::{Moment, Uid, bucket::Limits, queue::ConnectionUid},
+    schedule::{Moment, Uid, breaker::Operation, bucket::Limits, queue::ConnectionUid},
     termination::{
         fact::{Announcement, Hold},
         instants,
@@ -77,7 +77,7 @@ pub struct Connection {
     /// A read was answered 404 and could not be believed.
     pub unproven: bool,
     /// The objects that were answered 403 since the last success.
-    pub denied: BTreeSet<Uid>,
+    pub denied: BTreeMap<Operation, BTreeSet<Uid>>,
     /// Passes on trial that were refused again.
     pub trials: u32,
     /// From when on one pass at a time is let through, to see whether the vendor still refuses this client.
@@ -129,7 +129,7 @@ impl Connection {
             standing,
             proven,
             unproven,
-            denied: BTreeSet::new(),
+            denied: BTreeMap::new(),
             trials: 0,
             trial_from: None,
             throttles: 0,
@@ -293,24 +293,50 @@ impl Connection {
     }
 
     /// An answer decided something: whatever was held against the connection is over.
-    pub fn succeeded(&mut self) {
-        self.denied.clear();
+    pub fn succeeded(&mut self, operation: Operation) {
+        self.denied.remove(&operation);
+        self.throttles = 0;
+        let denied = self.denied.values().any(|objects| objects.len() >= DENIED_OBJECTS);
+        match self.standing {
+            // Reads that are allowed say nothing of calls that are not.
+            Standing::PermissionDenied(_) if denied => return,
+            Standing::TokenRefused(_) | Standing::PermissionDenied(_) => self.standing = Standing::Valid,
+            _ => {}
+        }
         self.trials = 0;
         self.trial_from = None;
-        self.throttles = 0;
-        if matches!(self.standing, Standing::TokenRefused(_) | Standing::PermissionDenied(_)) {
-            self.standing = Standing::Valid;
-        }
     }
 
     /// An object was answered 403. After several it is the connection's trouble.
-    pub fn denied(&mut self, uid: &Uid, message: impl FnOnce() -> String, pacing: &Pacing, moment: Moment) {
-        self.denied.insert(uid.clone());
-        if self.denied.len() >= DENIED_OBJECTS {
+    pub fn denied(
+        &mut self,
+        operation: Operation,
+        uid: &Uid,
+        message: impl FnOnce() -> String,
+        pacing: &Pacing,
+        moment: Moment,
+    ) {
+        let objects = self.denied.entry(operation).or_default();
+        objects.insert(uid.clone());
+        if objects.len() >= DENIED_OBJECTS {
             if !matches!(self.standing, Standing::PermissionDenied(_)) {
                 self.standing = Standing::PermissionDenied(message());
             }
             self.trial_from = Some(moment + pacing.trial_cap);
+        }
+    }
+
+    /// What keeps its objects waiting that their own statuses do not tell: while it is out of order it says so itself,
+    /// once for all.
+    pub fn trouble(&self, now: Timestamp) -> Option<String> {
+        let name = self.name().1;
+        match &self.standing {
+            Standing::Unavailable(why) => Some(format!("Connection {name} is not ready: {why}.")),
+            _ if self.broken.is_some() => self.broken.clone().filter(|why| !why.is_empty()),
+            _ => self
+                .paused_until
+                .filter(|until| *until > now)
+                .map(|_| format!("Connection {name} pauses for as long as the vendor asked.")),
         }
     }
 
@@ -394,6 +420,8 @@ pub struct Resolved {
 #[derive(Debug, Default)]
 pub struct Connections {
     by_name: BTreeMap<ConnectionName, Connection>,
+    /// Those that are there and do not fit the types of this version.
+    unreadable: BTreeSet<ConnectionName>,
 }
 
 /// What a version that was seen means for a connection.
@@ -430,6 +458,7 @@ impl Connections {
     pub fn see(&mut self, object: GenesysConnection, allow_insecure: bool) -> Option<(ConnectionName, Change)> {
         let mut seen = Connection::new(object, allow_insecure)?;
         let name = seen.name();
+        self.unreadable.remove(&name);
         let change = match self.by_name.get_mut(&name) {
             Some(known) if known.uid == seen.uid => {
                 if !is_newer(&seen.object.metadata, &known.object.metadata) {
@@ -460,6 +489,11 @@ impl Connections {
         Some((name, change))
     }
 
+    /// A connection is there and cannot be read.
+    pub fn cannot_read(&mut self, name: ConnectionName) {
+        self.unreadable.insert(name);
+    }
+
     /// A connection is gone.
     pub fn remove(&mut self, name: &ConnectionName, uid: &str) -> Option<Connection> {
         if self.by_name.get(name).is_some_and(|known| known.uid.as_ref() == uid) {
@@ -483,6 +517,12 @@ impl Connections {
                 message,
             }),
         };
+        if self.unreadable.contains(name) {
+            return waiting(format!(
+                "GenesysConnection {} does not fit the operator's version of its kind. Apply the definitions of that version, or correct the connection.",
+                name.1
+            ));
+        }
         let Some(connection) = self.by_name.get(name) else {
             return waiting(format!(
                 "There is no GenesysConnection {} in this namespace. Create it, or create the termination anew with another spec.connectionRef.",

@@ -12,6 +12,7 @@ use super::{
     connections::{Connection, Standing},
     index::{ConnectionName, is_newer},
     shared::Shared,
+    watch::see_connection,
 };
 use crate::{
     api::GenesysConnection,
@@ -20,6 +21,8 @@ use crate::{
     telemetry::metrics::{ConnectionState, WatchedKind},
 };
 
+/// The pause after a status that met a newer object.
+const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a status that the API server did not take.
 const WRITE_PAUSE: Duration = Duration::from_secs(5);
 /// A timer that fires a moment early must not find the pause still on.
@@ -206,10 +209,13 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         .status_write(WatchedKind::GenesysConnection, (&write).into());
     let (fresh, pause) = match write {
         StatusWrite::Written(stored) => (Some(*stored), None),
-        StatusWrite::Conflict => match shared.cluster.get::<GenesysConnection>(&name.0, &name.1).await {
-            Ok(fresh) => (fresh, None),
-            Err(_) => (None, Some(WRITE_PAUSE)),
-        },
+        StatusWrite::Conflict => {
+            // Somebody edited it, or it is another one by now: that is taken in like any other news.
+            if let Ok(Some(fresh)) = shared.cluster.get::<GenesysConnection>(&name.0, &name.1).await {
+                see_connection(shared, fresh);
+            }
+            (None, Some(CONFLICT_PAUSE))
+        }
         StatusWrite::Gone => (None, Some(WRITE_PAUSE)),
         StatusWrite::Throttled(pause) => (None, Some(pause.clamp(WRITE_PAUSE, 6 * WRITE_PAUSE))),
         StatusWrite::Refused { code, message } => {

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{
     connections::{Standing, View},
-    index::{ConnectionName, OwnIntent, SeenLook},
+    index::{ConnectionName, Holds, OwnIntent, SeenLook},
     pass::{Flow, Pass, Sight},
     record::Recorded,
     shared::Shared,
@@ -39,6 +39,9 @@ impl Pass<'_> {
         let Some((target, token)) = self.token(sight, view).await else {
             return Flow::Over(self.ask(sight));
         };
+        if !self.may_look(sight, view) {
+            return Flow::Over(self.ask(sight));
+        }
         let guest = &sight.request.termination.guest;
         self.tokens -= 1;
         let mut answer = self.shared.vendor.observe(&target, &token, guest).await;
@@ -106,6 +109,18 @@ impl Pass<'_> {
         Flow::On
     }
 
+    /// Whether a look may still leave: the token may have been long in coming, and a pause or the user's own hold came
+    /// in between.
+    fn may_look(&self, sight: &Sight, view: &View) -> bool {
+        let moment = self.shared.moment();
+        let mut state = self.shared.lock();
+        let held = state
+            .connections
+            .get(&sight.name)
+            .is_none_or(|connection| connection.uid != view.uid || connection.hold(true).is_some());
+        !held && state.queue.lane(&view.uid).is_some_and(|lane| !lane.is_paused(moment))
+    }
+
     fn remember_look(&self, view: &View, verdict: &Look, now: Timestamp, jitter: f64) {
         let moment = self.shared.moment();
         let mut state = self.shared.lock();
@@ -157,7 +172,7 @@ impl Pass<'_> {
         let old = sight.entry.status();
         let recorded = self
             .shared
-            .write_status(&self.uid, &sight.entry.object, next.clone(), true)
+            .write_status(&self.uid, &sight.entry.object, next.clone(), Holds::Intent)
             .await;
         let mut withheld = None;
         if let Recorded::Written(_) = recorded {
@@ -194,7 +209,7 @@ impl Pass<'_> {
         let Some((target, token)) = self.token(sight, &view).await else {
             return self.withhold("No access token can be had; the call was not sent.");
         };
-        let (own, number) = match self.pass_fence(false) {
+        let (own, number) = match self.pass_fence(&view, false) {
             Ok(own) => own,
             Err(why) => return self.withhold(why),
         };
@@ -211,7 +226,10 @@ impl Pass<'_> {
             view.tokens.refused(&token);
             if let Some((target, token)) = self.token(sight, &view).await
                 && self.extra(&view)
-                && self.pass_fence(true).is_ok()
+                && self
+                    .pass_fence(&view, true)
+                    .inspect_err(|_| self.give_back(&view))
+                    .is_ok()
             {
                 sent_at = self.shared.now();
                 answer = self.shared.vendor.terminate(&target, &token, termination).await;
@@ -262,7 +280,7 @@ impl Pass<'_> {
     }
 
     /// The send fence, the last thing before the socket. From here on the intent's call counts as sent.
-    fn pass_fence(&self, repeat: bool) -> Result<(OwnIntent, i32), &'static str> {
+    fn pass_fence(&self, view: &View, repeat: bool) -> Result<(OwnIntent, i32), &'static str> {
         let (now, moment) = (self.shared.now(), self.shared.moment());
         let mut state = self.shared.lock();
         let gone = "The object is no longer known; the call was not sent.";
@@ -276,7 +294,12 @@ impl Pass<'_> {
         let wall = instants::between(own.began, now);
         let pinned = status.connection.as_ref();
         let resolved = state.connections.resolve(&entry.connection(), pinned, &self.uid, true);
+        let paused = state
+            .queue
+            .lane_of(&view.uid)
+            .is_some_and(|lane| lane.is_paused(moment));
         let at = AtTheSocket {
+            paused,
             since_intent: moment.saturating_sub(own.began_moment).max(wall),
             leading: self.shared.leadership.leads(),
             deleted: entry.deleted || entry.doubtful,
@@ -320,6 +343,14 @@ impl Pass<'_> {
             .queue
             .lane(&view.uid)
             .is_some_and(|lane| lane.extra(moment))
+    }
+
+    /// The one more call was not made.
+    fn give_back(&self, view: &View) {
+        let moment = self.shared.moment();
+        if let Some(lane) = self.shared.lock().queue.lane(&view.uid) {
+            lane.give_back(moment);
+        }
     }
 
     /// A token, and where to use it. Without one, the connection knows why.
@@ -373,7 +404,7 @@ impl Pass<'_> {
                 connection.allowed_at = moment;
             }
             if finding.health == Health::Success && finding.failure != Some(Failure::Forbidden) {
-                connection.succeeded();
+                connection.succeeded(finding.operation);
             }
             match finding.failure {
                 Some(Failure::Throttled) => match finding.evidence.retry_after {
@@ -384,7 +415,13 @@ impl Pass<'_> {
                     }
                 },
                 Some(Failure::Forbidden) => {
-                    connection.denied(&self.uid, || message(Failure::Forbidden), pacing, moment);
+                    connection.denied(
+                        finding.operation,
+                        &self.uid,
+                        || message(Failure::Forbidden),
+                        pacing,
+                        moment,
+                    );
                 }
                 Some(Failure::NotFound { .. }) if finding.health == Health::Unproven => connection.unproven = true,
                 Some(Failure::Unauthorized) => {

@@ -61,8 +61,8 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
             }
             WatchEvent::Deleted(identity) => departed(&shared, &identity),
             WatchEvent::Undecodable { object, error } => {
-                dispatch::forget(&mut shared.lock(), &object.uid.as_str().into());
-                undecodable::<GuestTermination>(&shared, WatchedKind::GuestTermination, object, &error).await;
+                set_aside(&shared, &object.uid.as_str().into());
+                undecodable::<GuestTermination>(&shared, WatchedKind::GuestTermination, object, &error);
             }
         }
         shared.work.notify_one();
@@ -134,7 +134,10 @@ pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
                 remove_connection(&shared, &name, &identity.uid);
             }
             WatchEvent::Undecodable { object, error } => {
-                undecodable::<GenesysConnection>(&shared, WatchedKind::GenesysConnection, object, &error).await;
+                let name = (object.namespace.as_str().into(), object.name.as_str().into());
+                remove_connection(&shared, &name, &object.uid);
+                shared.lock().connections.cannot_read(name);
+                undecodable::<GenesysConnection>(&shared, WatchedKind::GenesysConnection, object, &error);
             }
         }
         shared.upkeep.notify_one();
@@ -142,7 +145,7 @@ pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
     }
 }
 
-fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(ConnectionName, Arc<str>)> {
+pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(ConnectionName, Arc<str>)> {
     let uid: Arc<str> = object.metadata.uid.as_deref()?.into();
     let (now, moment) = (shared.now(), shared.moment());
     let mut state = shared.lock();
@@ -181,9 +184,21 @@ fn remove_connection(shared: &Shared, name: &ConnectionName, uid: &str) {
     }
 }
 
+/// An object that cannot be read is not acted on. What is under way about it comes to its end, and is kept until the
+/// object can be read again.
+fn set_aside(shared: &Shared, uid: &Uid) {
+    let mut state = shared.lock();
+    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(|entry| entry.memory.kept.is_some());
+    if busy {
+        doubt(&mut state, uid);
+    } else {
+        dispatch::forget(&mut state, uid);
+    }
+}
+
 /// An object that does not fit the types of this version is never acted on, and stops nothing else.
-async fn undecodable<K: kube::Resource<DynamicType = ()>>(
-    shared: &Shared,
+fn undecodable<K: kube::Resource<DynamicType = ()>>(
+    shared: &Arc<Shared>,
     kind: WatchedKind,
     object: Identity,
     error: &str,
@@ -200,5 +215,12 @@ async fn undecodable<K: kube::Resource<DynamicType = ()>>(
             "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
         ),
     };
-    shared.publish(&[notice]).await;
+    // The watch waits for no Event. Where many are under way, this one is left out: they are best effort.
+    if let Ok(permit) = shared.side_notices.clone().try_acquire_owned() {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            shared.publish(&[notice]).await;
+            drop(permit);
+        });
+    }
 }

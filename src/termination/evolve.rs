@@ -202,8 +202,8 @@ impl Draft<'_> {
                 self.waiting(reason, &message);
             }
             // While the connection is out of order, its objects only wait: the connection says so, once for all. But
-            // what the vendor asked of this one object is kept, and one that was asked about and never said anything
-            // says why nothing came of it.
+            // what the vendor asked of this one object is kept, and one that was asked about says why nothing came of it,
+            // if it never said anything.
             _ if context.spends || evidence.retry_after.is_some() || !self.has_spoken() => {
                 self.setback(reason, &message, context, evidence);
             }

@@ -3,7 +3,10 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,13 +23,10 @@ use guest_termination_operator::{
 use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, PostParams},
 };
 use serde_json::{Value, json};
-use simulator::{
-    Simulator,
-    api::{Call, GuestSpec, Operation, WebhookEndpoint},
-};
+use simulator::{Simulator, api::WebhookEndpoint};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -37,20 +37,36 @@ pub(crate) const SIGNING_KEY: &str = "whsec_Y2FuYXJ5LXNpZ25pbmcta2V5LWNhbmFyeS1z
 
 const ROLE: &str = include_str!("../../docs/install/rbac-namespace.yaml");
 
+static SEED: AtomicU64 = AtomicU64::new(1);
+
 /// Everything but the operator.
-pub(crate) struct Stage {
-    pub(crate) cluster: &'static ControlPlane,
+pub(crate) struct Stage<'a> {
+    pub(crate) cluster: &'a ControlPlane,
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) simulator: Simulator,
     pub(crate) operator: Identity,
 }
 
-impl Stage {
+impl Stage<'static> {
     /// A stage without a connection: [`Stage::connect`] makes one.
     pub(crate) async fn bare(prefix: &str) -> Self {
-        let cluster = fixture::cluster().await;
-        let (client, namespace) = fixture::namespace(prefix).await;
+        Stage::on(fixture::cluster().await, prefix).await
+    }
+
+    /// A stage with the connection `default`, whose route is proven.
+    pub(crate) async fn set(prefix: &str) -> Self {
+        let stage = Self::bare(prefix).await;
+        stage.connect(stage.connection("default")).await;
+        stage
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// A stage without a connection, on a control plane of the caller's.
+    pub(crate) async fn on(cluster: &'a ControlPlane, prefix: &str) -> Self {
+        let client = cluster.admin_client().await.unwrap();
+        let namespace = cluster.namespace(prefix).await.unwrap();
         let simulator = Simulator::start(simulator::Options::default()).await.unwrap();
         let settings = simulator::api::Settings {
             requests_per_minute: None,
@@ -101,13 +117,6 @@ impl Stage {
             )
             .await;
         stage.secret("signing", &[("key", SIGNING_KEY)]).await;
-        stage
-    }
-
-    /// A stage with the connection `default`, whose route is proven.
-    pub(crate) async fn set(prefix: &str) -> Self {
-        let stage = Self::bare(prefix).await;
-        stage.connect(stage.connection("default")).await;
         stage
     }
 
@@ -207,7 +216,8 @@ impl Stage {
             clock,
             kube,
             http: transport::reqwest::service(),
-            seed: 1,
+            // Two operators that follow each other are two processes: nothing that is random is the same in both.
+            seed: SEED.fetch_add(1, Ordering::Relaxed),
         };
         let stopping = CancellationToken::new();
         let token = stopping.clone();
@@ -261,113 +271,8 @@ impl Stage {
         panic!("connection {name} never came to: {what}. It is {last:#}");
     }
 
-    /// The object, once its status tells how it ended, webhooks or not.
-    pub(crate) async fn finished(&self, name: &str) -> Value {
-        self.until(name, "finished", |object| object["status"]["finished"] == true)
-            .await
-    }
-
-    /// The object, once `Ready` says that, as `Unknown/Reason`.
-    pub(crate) async fn waits(&self, name: &str, ready: &str) -> Value {
-        self.until(name, ready, |object| verdict(object, "Ready") == ready)
-            .await
-    }
-
-    /// The connection, once `Ready` says that.
-    pub(crate) async fn connection_says(&self, name: &str, ready: &str) -> Value {
-        self.connection_until(name, ready, |object| verdict(object, "Ready") == ready)
-            .await
-    }
-
-    /// Changes fields of a connection's spec.
-    pub(crate) async fn edit_connection(&self, name: &str, spec: Value) {
-        self.connections()
-            .patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec})))
-            .await
-            .unwrap();
-    }
-
-    /// Deletes a connection, and waits until it is gone.
-    pub(crate) async fn disconnect(&self, name: &str) {
-        self.connections().delete(name, &DeleteParams::default()).await.unwrap();
-        for _ in 0..200 {
-            if self.connections().get_opt(name).await.unwrap().is_none() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("connection {name} is still there");
-    }
-
-    /// Changes keys of a Secret; `None` removes one.
-    pub(crate) async fn edit_secret(&self, name: &str, data: &[(&str, Option<&str>)]) {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        for (key, value) in data {
-            let patch = match value {
-                Some(value) => json!({"stringData": {*key: value}}),
-                None => json!({"data": {*key: null}}),
-            };
-            secrets
-                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-                .await
-                .unwrap();
-        }
-    }
-
-    /// The Events about the object of that name, as `(type, reason, note)`, once one has that reason.
-    pub(crate) async fn events_with(&self, name: &str, reason: &str) -> Vec<(String, String, String)> {
-        let mut last = Vec::new();
-        for _ in 0..200 {
-            last = self.events_of(name).await;
-            if last.iter().any(|(_, found, _)| found == reason) {
-                return last;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("there is no Event {reason} about {name}, but {last:?}");
-    }
-
-    /// The Events about the object of that name so far, as `(type, reason, note)`.
-    pub(crate) async fn events_of(&self, name: &str) -> Vec<(String, String, String)> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let events = self.events().await.into_iter();
-        events
-            .filter(|event| event["regarding"]["name"] == name)
-            .map(|event| (text(&event["type"]), text(&event["reason"]), text(&event["note"])))
-            .collect()
-    }
-
-    /// How many calls of that kind the vendor saw.
-    pub(crate) fn calls(&self, operation: Operation) -> usize {
-        self.calls_about(operation, |_| true).len()
-    }
-
-    /// The calls of that kind that `wanted` holds of.
-    pub(crate) fn calls_about(&self, operation: Operation, wanted: impl Fn(&Call) -> bool) -> Vec<Call> {
-        let calls = self.simulator.ledger().calls.into_iter();
-        calls
-            .filter(|call| call.operation == operation && wanted(call))
-            .collect()
-    }
-
-    /// Ends one guest's session, so that the route is proven and no breaker is half-open any more.
-    pub(crate) async fn warm_up(&self) {
-        self.simulator.add_guest(GuestSpec::active("warm-up"));
-        self.terminate("warm-up", json!({})).await;
-        self.settled("warm-up").await;
-        self.simulator.reset_ledger();
-    }
-
-    /// How many writes of the operator's user there were of the status of that object since `position`.
-    pub(crate) fn status_writes(&self, position: u64, resource: &str, name: &str) -> usize {
-        let writes = self.writes_since(position).into_iter();
-        writes
-            .filter(|event| event.resource == resource && event.name == name && event.succeeded())
-            .count()
-    }
-
     /// The Events in the namespace.
-    pub(crate) async fn events(&self) -> Vec<Value> {
+    pub(crate) async fn event_objects(&self) -> Vec<Value> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let events = events.list(&ListParams::default()).await.unwrap();
         events
@@ -399,6 +304,13 @@ impl Operator {
     pub(crate) async fn stop(mut self) {
         self.stopping.cancel();
         self.task.take().unwrap().await.unwrap();
+    }
+
+    /// Ends it as `kill -9` would: whatever it was about to do is not done.
+    pub(crate) async fn crash(mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
     }
 
     /// The audit lines, as JSON.

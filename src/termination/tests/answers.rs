@@ -292,7 +292,7 @@ fn what_spends_budget_backs_off_and_is_tried_again() {
 
 /// While the breaker is open no budget is spent, and an object that only waits is not written.
 #[test]
-fn an_outage_spends_nothing_and_writes_nothing() {
+fn an_outage_spends_nothing_and_is_told_once() {
     for failure in [
         Failure::Transient,
         Failure::Unanswered,
@@ -301,8 +301,12 @@ fn an_outage_spends_nothing_and_writes_nothing() {
     ] {
         let mut bench = Bench::new();
         bench.context.spends = false;
-        let before = bench.status.clone();
+        // Who was asked about says why nothing came of it, and after that the connection speaks for all.
         bench.looked(answer(Look::Failed(failure), Some(503), None));
+        let before = bench.status.clone();
+        assert_eq!((before.retries, bench.next_attempt()), (0, None), "{failure:?}");
+        assert_ne!(bench.condition(ConditionType::Ready), "absent", "{failure:?}");
+        bench.looked(answer(Look::Failed(Failure::Transient), Some(500), None));
         bench.looks(Look::Unclear(seen("parked")));
         assert_eq!(bench.status, before);
         bench

@@ -231,7 +231,7 @@ impl Run {
         let of_the_connection = matches!(
             verdict,
             Look::Failed(Failure::Unauthorized | Failure::Throttled | Failure::NotFound { .. })
-        ) || (failed && at_work && !written);
+        ) || (failed && at_work && !(written && self.bench.context.spends));
         if of_the_connection {
             // The connection is held, paused or gated: its lane lets nobody through for a while.
             self.pass(Duration::from_secs(2));
@@ -343,6 +343,7 @@ impl Run {
         let socket = AtTheSocket {
             since_intent: instants::between(began, self.bench.now),
             leading: true,
+            paused: false,
             deleted: false,
             held: self.bench.held.as_ref(),
             intent: &open.id,
