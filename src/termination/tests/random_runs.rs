@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// Runs in one test.
+const CASES: u32 = 1_500;
+
 /// Steps that a run may take. More is a loop.
 const MAX_STEPS: usize = 3_000;
 
@@ -181,8 +184,8 @@ impl Run {
         }
         let due = self.late.iter().position(|(from, _)| *from <= self.bench.now);
         if let Some((_, fact)) = due.map(|index| self.late.remove(index)) {
-            if matches!(&fact, Fact::Called { answer, .. } if answer.verdict == Call::Applied) {
-                self.ended_for_us = true;
+            if let Fact::Called { answer, .. } = &fact {
+                self.ended_for_us |= says_it_is_over(&answer.verdict);
             }
             self.write(&fact);
         }
@@ -208,7 +211,10 @@ impl Run {
             );
         }
         let before = bench.status.clone();
-        let answer = self.look_answer();
+        let mut answer = self.look_answer();
+        if self.chance.one_in(4) {
+            answer.evidence.duration = Duration::ZERO;
+        }
         self.pass(answer.evidence.duration);
         match &answer.verdict {
             Look::Active(_) => self.seen_active = Some(self.vendor.incarnation),
@@ -366,7 +372,10 @@ impl Run {
         );
         self.sends += 1;
         let attempt = self.bench.send();
-        let answer = self.call_answer();
+        let mut answer = self.call_answer();
+        if self.chance.one_in(4) {
+            answer.evidence.duration = Duration::ZERO;
+        }
         let fact = Fact::Called {
             attempt,
             answer: answer.clone(),
@@ -386,7 +395,7 @@ impl Run {
             }
             _ => {
                 self.pass(answer.evidence.duration);
-                self.ended_for_us |= matches!(answer.verdict, Call::Applied | Call::Failed(Failure::NotFound { .. }));
+                self.ended_for_us |= says_it_is_over(&answer.verdict);
                 self.bench.own = Own::None;
                 assert!(self.write(&fact), "a result is always news");
                 assert_ne!(self.bench.step(), Step::Call, "the same call twice");
@@ -599,6 +608,10 @@ impl Run {
     }
 }
 
+fn says_it_is_over(call: &Call) -> bool {
+    matches!(call, Call::Applied | Call::Failed(Failure::NotFound { .. }))
+}
+
 fn bench(not_after: Option<i64>, deadline: i64, budget: i32, proven: bool, webhook: bool) -> Bench {
     let mut bench = Bench::new();
     bench.object.spec.not_after = not_after.map(|seconds| Time(at(seconds)));
@@ -610,7 +623,7 @@ fn bench(not_after: Option<i64>, deadline: i64, budget: i32, proven: bool, webho
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) })]
 
     /// Never twice, always final, never falsely green: whatever the vendor answers, wherever the process is killed,
     /// however the user meddles.
