@@ -73,7 +73,7 @@ fn ready(connection: &Connection, now: Timestamp) -> (Is, Reason, String) {
             "spec.suspend is true: no call is made and no webhook is sent.".to_owned(),
         );
     }
-    if connection.limits().requests_per_minute < Limits::SMALLEST {
+    if connection.is_starved() {
         let message = format!(
             "Fewer than {} calls a minute are allowed, which leaves nothing to work with.",
             Limits::SMALLEST

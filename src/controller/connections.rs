@@ -147,13 +147,20 @@ impl Connection {
     }
 
     /// What it may ask of the vendor, and the smaller of both words counts.
-    pub fn limits(&self) -> Limits {
+    ///
+    /// `cap`: passes that one connection may hold, so that a vendor that hangs does not hold up every other one.
+    pub fn limits(&self, cap: u32) -> Limits {
         let limit = &self.object.spec.rate_limit;
         let own = u32::try_from(limit.requests_per_minute).unwrap_or_default();
         Limits {
             requests_per_minute: self.allowed.map_or(own, |allowed| allowed.min(own)),
-            max_in_flight: u32::try_from(limit.max_in_flight).unwrap_or_default().max(1),
+            max_in_flight: u32::try_from(limit.max_in_flight).unwrap_or_default().clamp(1, cap),
         }
+    }
+
+    /// Whether it may ask too little to work with.
+    pub fn is_starved(&self) -> bool {
+        self.limits(1).requests_per_minute < Limits::SMALLEST
     }
 
     /// Whether anybody may be let through its lane.
@@ -162,7 +169,7 @@ impl Connection {
             self.standing,
             Standing::Valid | Standing::TokenRefused(_) | Standing::PermissionDenied(_)
         );
-        standing && !self.object.spec.suspend && self.limits().requests_per_minute >= Limits::SMALLEST
+        standing && !self.object.spec.suspend && !self.is_starved()
     }
 
     /// Whether a 404 in the right shape can be believed.
@@ -222,6 +229,20 @@ impl Connection {
         moment + pause
     }
 
+    /// What its status shows, and what the keeper goes by: an answer that changes none of it is no news.
+    pub(super) fn visible(&self) -> Visible {
+        Visible {
+            standing: self.standing.clone(),
+            proven: self.proven,
+            unproven: self.unproven,
+            broken: self.broken,
+            paused_until: self.paused_until,
+            allowed: self.allowed,
+            token_expires: self.token_expires,
+            token_retry_at: self.token_retry_at,
+        }
+    }
+
     /// An answer decided something: whatever was held against the connection is over.
     pub fn succeeded(&mut self) {
         self.denied.clear();
@@ -244,7 +265,7 @@ impl Connection {
 
     /// Why nothing can be asked through it for an object. `granted`: its lane let the object through, which on trial it
     /// does to see whether things have changed.
-    fn hold(&self, granted: bool) -> Option<Hold> {
+    pub(super) fn hold(&self, granted: bool) -> Option<Hold> {
         let name = self.name().1;
         let hold = |reason, message: String| Some(Hold { reason, message });
         if self.object.spec.suspend {
@@ -253,7 +274,7 @@ impl Connection {
                 format!("Connection {name} is suspended: its spec.suspend is true."),
             );
         }
-        if self.limits().requests_per_minute < Limits::SMALLEST {
+        if self.is_starved() {
             let message = format!(
                 "Connection {name} may make fewer than {} calls a minute, which leaves nothing to work with. Raise spec.rateLimit.requestsPerMinute, or the vendor's limit.",
                 Limits::SMALLEST
@@ -275,6 +296,19 @@ impl Connection {
             Standing::PermissionDenied(why) => hold(ConditionReason::PermissionDenied, why.clone()),
         }
     }
+}
+
+/// See [`Connection::visible`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Visible {
+    standing: Standing,
+    proven: bool,
+    unproven: bool,
+    broken: bool,
+    paused_until: Option<Timestamp>,
+    allowed: Option<u32>,
+    token_expires: Option<Timestamp>,
+    token_retry_at: Option<Moment>,
 }
 
 /// A connection as one pass sees it.

@@ -112,25 +112,35 @@ impl Shared {
         let moment = self.moment();
         let mut state = self.lock();
         let connection = state.connections.get_mut(name)?;
-        let before = (connection.standing.clone(), connection.believes_not_found());
+        let before = (
+            connection.hold(false),
+            connection.believes_not_found(),
+            connection.visible(),
+        );
         let result = change(connection);
-        let after = (connection.standing.clone(), connection.believes_not_found());
-        Self::settle_lane(&mut state, name, moment);
+        let after = (
+            connection.hold(false),
+            connection.believes_not_found(),
+            connection.visible(),
+        );
+        self.settle_lane(&mut state, name, moment);
         if before.0 != after.0 || (after.1 && !before.1) {
             self.wake_users(&mut state, name);
         }
         drop(state);
         self.work.notify_one();
-        self.upkeep.notify_one();
+        if before.2 != after.2 {
+            self.upkeep.notify_one();
+        }
         Some(result)
     }
 
     /// Brings the lane of a connection in line with what is known of the connection.
-    pub(super) fn settle_lane(state: &mut State, name: &ConnectionName, moment: Moment) {
+    pub(super) fn settle_lane(&self, state: &mut State, name: &ConnectionName, moment: Moment) {
         let Some(connection) = state.connections.get(name) else {
             return;
         };
-        let limits = connection.limits();
+        let limits = connection.limits(self.settings.flights_of_a_connection());
         let lane = state.queue.connection(&connection.uid, limits, moment);
         lane.limit(limits, moment);
         lane.set_open(connection.is_open());

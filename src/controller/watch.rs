@@ -154,7 +154,7 @@ fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(Connect
         Change::New(Some(former)) => state.queue.remove_connection(former),
         Change::New(None) | Change::Edited => {}
     }
-    Shared::settle_lane(&mut state, &name, moment);
+    shared.settle_lane(&mut state, &name, moment);
     let paused = state
         .connections
         .get(&name)

@@ -37,6 +37,8 @@ pub struct Queue {
     again: BTreeSet<Uid>,
     lanes: BTreeMap<ConnectionUid, Lane>,
     offers: BTreeMap<Uid, ConnectionUid>,
+    /// What objects asked for while a pass over them was under way.
+    postponed: BTreeMap<Uid, (ConnectionUid, Ask)>,
     last_lane: Option<ConnectionUid>,
 }
 
@@ -53,6 +55,7 @@ impl Queue {
             again: BTreeSet::new(),
             lanes: BTreeMap::new(),
             offers: BTreeMap::new(),
+            postponed: BTreeMap::new(),
             last_lane: None,
         }
     }
@@ -84,8 +87,13 @@ impl Queue {
         self.leave_lane(uid);
     }
 
-    /// Wants a pass with leave to ask the vendor, when the connection's lane lets it through.
+    /// Wants a pass with leave to ask the vendor, when the connection's lane lets it through. If a pass is under way, the
+    /// object lines up when it is over.
     pub fn offer(&mut self, uid: &Uid, connection: &ConnectionUid, ask: Ask) {
+        if self.running.contains_key(uid) {
+            self.postponed.insert(uid.clone(), (connection.clone(), ask));
+            return;
+        }
         if self.offers.get(uid).is_some_and(|before| before != connection) {
             self.leave_lane(uid);
         }
@@ -99,6 +107,7 @@ impl Queue {
     pub fn forget(&mut self, uid: &Uid) {
         self.timers.cancel(uid);
         self.again.remove(uid);
+        self.postponed.remove(uid);
         if self.queued.remove(uid) {
             self.ready.retain(|other| other != uid);
         }
@@ -148,6 +157,9 @@ impl Queue {
             && let Some(lane) = self.lanes.get_mut(&connection)
         {
             lane.land(uid, unspent, now);
+        }
+        if let Some((connection, ask)) = self.postponed.remove(uid) {
+            self.offer(uid, &connection, ask);
         }
         self.again.remove(uid)
     }

@@ -14,14 +14,15 @@ use super::{
     request::Request,
 };
 use crate::api::{
-    AttemptRecord, AttemptResult, ConfirmedBy, CurrentAttempt, GuestTerminationStatus as Status, Session,
+    AttemptRecord, AttemptResult, ConfirmedBy, CurrentAttempt, GuestTerminationStatus as Status, PinnedConnection,
+    Session,
     conditions::{
         ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type, find, remove_condition, set_condition,
     },
 };
 
 /// Attempts that the status remembers.
-const MAX_HISTORY: usize = 10;
+pub(super) const MAX_HISTORY: usize = 10;
 
 /// The status after `fact` happened at `now`. Equal to `status` where the fact changes nothing: then there is nothing to
 /// write.
@@ -73,8 +74,8 @@ impl Draft<'_> {
                 holder,
                 session,
                 connection,
-            } => {
-                self.status.attempts += 1;
+            } if self.may_intend(connection) => {
+                self.status.attempts = self.status.attempts.saturating_add(1);
                 self.status.current_attempt = Some(CurrentAttempt {
                     id: id.clone(),
                     number: self.status.attempts,
@@ -94,6 +95,8 @@ impl Draft<'_> {
                 );
                 self.waiting(Reason::Progressing, "The session is being terminated.");
             }
+            // Somebody else's intent is open, or another connection is bound: no call may leave under this one.
+            Fact::Intended { .. } => {}
             Fact::NotSent { why } => {
                 if let Some(open) = self.status.current_attempt.take() {
                     self.remember(record(&open, AttemptResult::NotSent, why));
@@ -117,7 +120,7 @@ impl Draft<'_> {
             }
             Fact::NotConfirmed { id, jitter } => {
                 let why = "The vendor accepted the call and the session was still active long afterwards.";
-                self.give_up(id, AttemptResult::Unknown, why, *jitter);
+                self.give_up(id, AttemptResult::Accepted, why, *jitter);
             }
             Fact::Ended(end) => self.fail(end),
             Fact::WebhookTried { name, answer, jitter } => self.webhook_tried(name, answer, *jitter),
@@ -133,7 +136,6 @@ impl Draft<'_> {
         self.initial_conditions();
         remove_condition(&mut self.status.conditions, Type::Ready);
         remove_condition(&mut self.status.conditions, Type::Reconciling);
-        self.status.next_attempt_time = None;
         self.condition(Type::Suspended, Is::True, Reason::Requested, "spec.suspend is true.");
     }
 
@@ -141,7 +143,8 @@ impl Draft<'_> {
         let since = find(&self.status.conditions, Type::Suspended).map(|condition| condition.last_transition_time.0);
         if let Some(since) = since.filter(|_| is_suspended(&self.status)) {
             let held = instants::between(since, self.now);
-            self.status.suspended_seconds += i64::try_from(held.as_secs()).unwrap_or(i64::MAX);
+            let held = i64::try_from(held.as_secs()).unwrap_or(i64::MAX);
+            self.status.suspended_seconds = self.status.suspended_seconds.saturating_add(held);
         }
         self.condition(
             Type::Suspended,
@@ -153,21 +156,16 @@ impl Draft<'_> {
     }
 
     fn looked(&mut self, answer: &Answer<Look>, route_proven: bool, context: &Context) {
-        if self
-            .status
-            .connection
-            .as_ref()
-            .is_some_and(|pinned| pinned.uid != context.connection.uid)
-        {
+        let pinned = self.status.connection.as_ref().map(|pinned| &pinned.uid);
+        if pinned.is_some_and(|uid| *uid != context.connection.uid) {
             return; // No other connection's answer is evidence.
         }
+        // An intent is only written after a look that said active: the object itself has proven this route.
+        let proven = route_proven || (pinned.is_some() && is_unsure(&self.status));
         match &answer.verdict {
             Look::Active(_) => {}
             Look::Ended(seen) => self.gone(Some(seen), answer, context),
-            // An intent is only written after a look that said active: the object itself has proven the route.
-            Look::Failed(Failure::NotFound { conclusive })
-                if *conclusive || route_proven || is_unsure(&self.status) =>
-            {
+            Look::Failed(Failure::NotFound { conclusive }) if *conclusive || proven => {
                 self.gone(None, answer, context);
             }
             // What is left is a look: it is repeated from memory, and nothing of it is news.
@@ -203,8 +201,9 @@ impl Draft<'_> {
                 self.status.next_attempt_time = None;
                 self.waiting(reason, &message);
             }
-            // While the connection is out of order, its objects only wait: the connection says so, once for all.
-            _ if context.spends => self.setback(reason, &message, context, evidence),
+            // While the connection is out of order, its objects only wait: the connection says so, once for all. But
+            // what the vendor asked of this one object is kept, however the connection stands.
+            _ if context.spends || evidence.retry_after.is_some() => self.setback(reason, &message, context, evidence),
             _ => {}
         }
     }
@@ -239,7 +238,7 @@ impl Draft<'_> {
                 let success = Success {
                     confirmed_by: ConfirmedBy::Response,
                     duplicate: false,
-                    retention_sent: true,
+                    call: true,
                     evidence: &answer.evidence,
                 };
                 return self.succeed(&success, context);
@@ -266,7 +265,7 @@ impl Draft<'_> {
             let success = Success {
                 confirmed_by: ConfirmedBy::Observation,
                 duplicate: !unsure_before,
-                retention_sent: false,
+                call: true,
                 evidence: &answer.evidence,
             };
             return self.succeed(&success, context);
@@ -283,7 +282,7 @@ impl Draft<'_> {
         self.close(open);
         let reason = messages::reason(failure);
         match failure {
-            Failure::Refused if !unsure_before => {
+            Failure::Refused if !self.status.may_have_applied() => {
                 self.fail(&super::fact::End {
                     outcome: crate::api::Outcome::Rejected,
                     message,
@@ -301,21 +300,14 @@ impl Draft<'_> {
         let unsure = is_unsure(&self.status);
         self.status.last_send_time = last_send(&self.status, self.policy).map(instants::ceiling);
         if let Some(open) = self.status.current_attempt.take() {
-            let result = if open.accepted_time.is_some() {
-                AttemptResult::Accepted
-            } else {
-                AttemptResult::Gone
-            };
-            let mut record = record(&open, result, "The session was gone when it was looked at afterwards.");
-            record.http_status = answer.evidence.http_status.map(i32::from);
-            record.correlation_id = answer.evidence.correlation_id.clone();
-            self.remember(record);
+            let why = "The session was gone when it was looked at afterwards.";
+            self.remember(record(&open, unless_accepted(&open, AttemptResult::Gone), why));
         }
         self.session_gone(seen);
         let success = Success {
             confirmed_by: ConfirmedBy::Observation,
             duplicate: !unsure,
-            retention_sent: false,
+            call: false,
             evidence: &answer.evidence,
         };
         self.succeed(&success, context);
@@ -360,7 +352,7 @@ impl Draft<'_> {
         let delay = self
             .policy
             .backoff(u32::try_from(self.status.retries).unwrap_or_default(), jitter, floor);
-        self.status.retries += 1;
+        self.status.retries = self.status.retries.saturating_add(1);
         self.status.next_attempt_time = Some(self.after(delay));
     }
 
@@ -418,15 +410,23 @@ impl Draft<'_> {
         session.last_updated.clone_from(&seen.last_updated);
     }
 
-    pub(super) fn pin(&mut self, connection: &crate::api::PinnedConnection) {
+    pub(super) fn pin(&mut self, connection: &PinnedConnection) {
         self.status.connection.get_or_insert_with(|| connection.clone());
     }
 
-    /// Puts a record at the head of the history, in place of an earlier word on the same attempt.
+    /// Whether an intent may be written: no other one is open, and no other connection is bound.
+    fn may_intend(&self, connection: &PinnedConnection) -> bool {
+        let pinned = self.status.connection.as_ref();
+        self.status.current_attempt.is_none() && pinned.is_none_or(|pinned| pinned.uid == connection.uid)
+    }
+
+    /// Puts a record in the history, newest attempt first, in place of an earlier word on the same attempt.
     pub(super) fn remember(&mut self, record: AttemptRecord) {
-        self.status.history.retain(|entry| entry.id != record.id);
-        self.status.history.insert(0, record);
-        self.status.history.truncate(MAX_HISTORY);
+        let history = &mut self.status.history;
+        history.retain(|entry| entry.id != record.id);
+        let place = history.partition_point(|entry| entry.number > record.number);
+        history.insert(place, record);
+        history.truncate(MAX_HISTORY);
     }
 
     pub(super) fn condition(&mut self, type_: Type, is: Is, reason: Reason, message: &str) {
@@ -447,6 +447,16 @@ impl Draft<'_> {
     }
 }
 
+/// What is kept of an attempt whose end nobody saw: that the vendor had accepted it, if it had.
+pub(super) fn unless_accepted(open: &CurrentAttempt, result: AttemptResult) -> AttemptResult {
+    if open.accepted_time.is_some() {
+        AttemptResult::Accepted
+    } else {
+        result
+    }
+}
+
+/// What is kept of an intent that is over. The only answer that an open intent can have had is a 202.
 pub(super) fn record(open: &CurrentAttempt, result: AttemptResult, message: &str) -> AttemptRecord {
     AttemptRecord {
         number: open.number,
@@ -454,7 +464,7 @@ pub(super) fn record(open: &CurrentAttempt, result: AttemptResult, message: &str
         started_at: open.started_at.clone(),
         duration_millis: None,
         result,
-        http_status: None,
+        http_status: open.accepted_time.as_ref().map(|_| 202),
         error_code: None,
         correlation_id: None,
         message: Some(message.to_owned()),
