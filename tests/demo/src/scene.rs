@@ -146,7 +146,7 @@ fn usage(cluster: &Cluster, folder: &Path, vendor: &str, operator: &str) -> Vec<
     let context = cluster.context.as_ref().map(|context| format!(" --context {context}"));
     let kubectl = format!("{}{}", cluster.kubectl.display(), context.unwrap_or_default());
     let mut lines = vec![String::new(), "== All of it runs on. To use it:".to_owned()];
-    if let Some(kubeconfig) = &cluster.kubeconfig {
+    if let (Some(kubeconfig), Some(_)) = (&cluster.kubeconfig, &cluster.cache) {
         lines.push(format!("  export KUBECONFIG={}", kubeconfig.display()));
     }
     lines.extend([
