@@ -47,12 +47,8 @@ pub(crate) async fn play(scene: &Scene) -> anyhow::Result<()> {
         // Which object it is, and how it stands, says more than that something did not come.
         if let Ok(found) = found {
             heading("Against what had to be");
-            let there = |case: &&Case| {
-                found
-                    .objects
-                    .iter()
-                    .any(|object| object["metadata"]["name"] == case.name)
-            };
+            let names: Vec<_> = found.objects.iter().map(|object| &object["metadata"]["name"]).collect();
+            let there = |case: &&Case| names.iter().any(|name| **name == case.name);
             let there: Vec<_> = CASES.iter().filter(there).copied().collect();
             report(&problems(&there, &found));
         }

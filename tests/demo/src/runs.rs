@@ -115,7 +115,14 @@ impl Run {
             }
         }
         if let Some(theirs) = theirs {
-            theirs.remove().await?;
+            theirs.remove().await.with_context(|| {
+                format!(
+                    "not all is removed that the demo made with the context {}; `make demo-stop` tries again. (Is the cluster \
+                     itself gone, delete {})",
+                    theirs.context.as_deref().unwrap_or_default(),
+                    self.path.display()
+                )
+            })?;
         }
         if folder.exists() {
             std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
