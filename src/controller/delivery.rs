@@ -4,7 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{index::Entry, record::Recorded, shared::Shared};
+use super::{
+    index::{Entry, Holds},
+    record::Recorded,
+    secrets::Lack,
+    shared::Shared,
+};
 use crate::{
     api::{WebhookDelivery, WebhookEndpoint, WebhookState},
     cluster::Notice,
@@ -13,7 +18,7 @@ use crate::{
     termination::{
         evolve::evolve,
         fact::{Fact, WebhookAnswer},
-        request::Request,
+        request::{Invalid, Request},
     },
     webhook::{deliver, payload},
 };
@@ -43,30 +48,48 @@ impl Shared {
         let Some((entry, webhook, request)) = self.delivery(delivery) else {
             return (After::Nothing, Vec::new());
         };
+        let Ok(request) = request else {
+            // A finished object's spec cannot be edited; a definition that was replaced let it.
+            return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new());
+        };
         if let Some(due) = webhook.next_attempt_time.as_ref().filter(|due| due.0 > self.now()) {
             return (After::Again(self.moment_of(due.0)), Vec::new());
         }
-        let answer = match self.destination(&entry, &webhook) {
-            Destination::Waits => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
-            Destination::Removed => WebhookAnswer::Removed,
-            Destination::Endpoint(endpoint) => self.send(&entry, &webhook, &endpoint).await,
-        };
-        let fact = Fact::WebhookTried {
-            name: webhook.name.clone(),
-            answer,
-            jitter: self.chance.share(),
+        let fact = match entry.memory.tried.get(&webhook.name) {
+            // Tried already: what came of it is not in the status yet.
+            Some(fact) => fact.clone(),
+            None => {
+                let answer = match self.destination(&entry, &webhook) {
+                    Destination::Waits => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
+                    Destination::Removed => WebhookAnswer::Removed,
+                    Destination::Endpoint(endpoint) => match self.send(&entry, &webhook, &endpoint).await {
+                        Some(answer) => answer,
+                        None => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
+                    },
+                };
+                let name = webhook.name.clone();
+                let fact = Fact::WebhookTried {
+                    name: name.clone(),
+                    answer,
+                    jitter: self.chance.share(),
+                };
+                if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
+                    entry.memory.tried.insert(name, fact.clone());
+                }
+                fact
+            }
         };
         self.record_delivery(delivery, &request, &fact).await
     }
 
     /// The object and the pending webhook, if there still are such.
-    fn delivery(&self, delivery: &Delivery) -> Option<(Entry, WebhookDelivery, Arc<Request>)> {
+    fn delivery(&self, delivery: &Delivery) -> Option<(Entry, WebhookDelivery, Result<Arc<Request>, Invalid>)> {
         let entry = self.lock().index.get(&delivery.uid)?.clone();
         let status = entry.object.status.as_ref().filter(|status| status.is_finished())?;
         let pending =
             |webhook: &&WebhookDelivery| webhook.name == *delivery.webhook && webhook.state == WebhookState::Pending;
         let webhook = status.webhooks.iter().find(pending)?.clone();
-        let request = entry.request.clone().ok()?;
+        let request = entry.request.clone();
         Some((entry, webhook, request))
     }
 
@@ -95,7 +118,13 @@ impl Shared {
         }
     }
 
-    async fn send(&self, entry: &Entry, webhook: &WebhookDelivery, endpoint: &WebhookEndpoint) -> WebhookAnswer {
+    /// Sends the message. Nothing if our own side kept it from being tried: that uses nothing up.
+    async fn send(
+        &self,
+        entry: &Entry,
+        webhook: &WebhookDelivery,
+        endpoint: &WebhookEndpoint,
+    ) -> Option<WebhookAnswer> {
         let failed = |why: String| WebhookAnswer::Failed {
             status: None,
             retry_after: None,
@@ -104,11 +133,19 @@ impl Shared {
         let namespace = entry.object.metadata.namespace.as_deref().unwrap_or_default();
         let keys = match self.signing_keys(namespace, &endpoint.signing_secret_ref).await {
             Ok(keys) => keys,
-            Err(why) => return failed(why),
+            Err(Lack::Missing(why)) => return Some(failed(why)),
+            Err(Lack::Unknown(why)) => {
+                tracing::warn!(
+                    namespace,
+                    why,
+                    "a webhook's signing key could not be read; its try waits"
+                );
+                return None;
+            }
         };
         let body = match payload::body(&entry.object, webhook.event, webhook.format) {
             Ok(body) => body,
-            Err(error) => return failed(error.to_string()),
+            Err(error) => return Some(failed(error.to_string())),
         };
         let message = deliver::Delivery {
             url: endpoint.url.clone(),
@@ -144,35 +181,37 @@ impl Shared {
             }
         };
         self.metrics.webhook_try(result);
-        answer
+        Some(answer)
     }
 
-    /// Writes what came of a try, as often as it takes: the endpoint has the message, and the books must say so.
+    /// Writes what came of a try. Until that is durable it is remembered, and the next turn of the delivery only writes:
+    /// the endpoint has the message, and the books must say so.
     async fn record_delivery(&self, delivery: &Delivery, request: &Request, fact: &Fact) -> (After, Vec<Notice>) {
         loop {
-            let Some((entry, ..)) = self.delivery(delivery) else {
+            let Some((entry, webhook, _)) = self.delivery(delivery) else {
                 return (After::Nothing, Vec::new());
             };
+            if !entry.memory.tried.contains_key(&webhook.name) {
+                // A write that was not answered has turned out to be stored.
+                return (After::Nothing, Vec::new());
+            }
             let next = evolve(request, &entry.status(), fact, self.now(), &self.settings.policy);
             if entry.deleted {
                 return (self.keep_in_memory(delivery, &entry, next), Vec::new());
             }
-            match self.write_status(&delivery.uid, &entry.object, next, false).await {
+            let recorded = if entry.doubtful {
+                self.read_again(&delivery.uid, &entry.object).await
+            } else {
+                self.write_status(&delivery.uid, &entry.object, next, Holds::Try(webhook.name))
+                    .await
+            };
+            match recorded {
                 Recorded::Written(notices) => return (After::Nothing, notices),
                 Recorded::Overtaken | Recorded::Gone => {}
                 Recorded::NotWritten(pause) | Recorded::Unknown(pause) => {
-                    self.clock.sleep(pause).await;
-                    self.settle_doubt(delivery).await;
+                    return (After::Again(self.moment() + pause), Vec::new());
                 }
             }
-        }
-    }
-
-    /// After a write that may have been applied, only a read tells what there is to write.
-    async fn settle_doubt(&self, delivery: &Delivery) {
-        let entry = self.lock().index.get(&delivery.uid).cloned();
-        if let Some(entry) = entry.filter(|entry| entry.doubtful) {
-            let _ = self.read_again(&delivery.uid, &entry.object).await;
         }
     }
 
@@ -186,6 +225,7 @@ impl Shared {
         object.status = Some(next);
         if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
             entry.object = Arc::new(object);
+            entry.memory.tried.remove(delivery.webhook.as_ref());
         }
         due.map_or(After::Nothing, |due| After::Again(self.moment_of(due.0)))
     }

@@ -281,6 +281,16 @@ impl Lane {
         self.paused_until <= now && self.bucket.take(1, now)
     }
 
+    /// A token that was taken by [`Lane::extra`] was not spent.
+    pub fn give_back(&mut self, now: Moment) {
+        self.bucket.give_back(1, now);
+    }
+
+    /// Whether nobody is let through now because the vendor asked for a pause.
+    pub fn is_paused(&self, now: Moment) -> bool {
+        self.paused_until > now
+    }
+
     /// Takes an answer in, and says whether a failure of it spends the object's budget. To be told before the pass
     /// [`Lane::land`]s: only then is a probe known as one.
     pub fn report(&mut self, uid: &Uid, operation: Operation, health: Health, now: Moment) -> bool {

@@ -119,10 +119,8 @@ impl Queue {
         while let Some(uid) = self.timers.pop(now) {
             self.wake(&uid);
         }
-        if let Some(uid) = self.ready.pop_front() {
-            self.queued.remove(&uid);
-            self.running.insert(uid.clone(), None);
-            return Some(Turn { uid, grant: None });
+        if let Some(turn) = self.next_ready() {
+            return Some(turn);
         }
         let after = self
             .last_lane
@@ -132,8 +130,9 @@ impl Queue {
             .lanes
             .range((after, std::ops::Bound::Unbounded))
             .chain(self.lanes.iter())
-            .map(|(connection, _)| connection.clone())
             .take(self.lanes.len())
+            .filter(|(_, lane)| lane.next_due(now).is_some_and(|due| due <= now))
+            .map(|(connection, _)| connection.clone())
             .collect();
         for connection in order {
             if let Some((uid, grant)) = self.lanes.get_mut(&connection)?.next(now) {
@@ -187,6 +186,24 @@ impl Queue {
     /// The lane of a connection that is known.
     pub fn lane(&mut self, connection: &ConnectionUid) -> Option<&mut Lane> {
         self.lanes.get_mut(connection)
+    }
+
+    /// Whether a pass over the object is under way.
+    pub fn is_running(&self, uid: &Uid) -> bool {
+        self.running.contains_key(uid)
+    }
+
+    /// The lane of a connection that is known, to be looked at.
+    pub fn lane_of(&self, connection: &ConnectionUid) -> Option<&Lane> {
+        self.lanes.get(connection)
+    }
+
+    /// The next turn of those that need no leave, if anybody has one.
+    pub fn next_ready(&mut self) -> Option<Turn> {
+        let uid = self.ready.pop_front()?;
+        self.queued.remove(&uid);
+        self.running.insert(uid.clone(), None);
+        Some(Turn { uid, grant: None })
     }
 
     /// The connection is gone, and its lane with it.
