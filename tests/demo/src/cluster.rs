@@ -156,12 +156,13 @@ impl Cluster {
         let ours = self.json(&["config", "view", "--minify", "--flatten", "--raw"]).await?;
         let cluster = &ours["clusters"][0]["cluster"];
         ensure!(cluster.is_object(), "the context names no cluster");
+        let context = json!({ "cluster": "cluster", "user": account, "namespace": namespace });
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{ "name": "cluster", "cluster": cluster }],
             "users": [{ "name": account, "user": { "token": token.trim() } }],
-            "contexts": [{ "name": "operator", "context": { "cluster": "cluster", "user": account, "namespace": namespace } }],
+            "contexts": [{ "name": "operator", "context": context }],
             "current-context": "operator",
         });
         write_private(path, &kubeconfig.to_string())

@@ -117,8 +117,8 @@ impl Run {
         if let Some(theirs) = theirs {
             theirs.remove().await.with_context(|| {
                 format!(
-                    "not all is removed that the demo made with the context {}; `make demo-stop` tries again. (Is the cluster \
-                     itself gone, delete {})",
+                    "not all is removed that the demo made with the context {}; `make demo-stop` tries again. (If the \
+                     cluster itself is gone, delete {})",
                     theirs.context.as_deref().unwrap_or_default(),
                     self.path.display()
                 )

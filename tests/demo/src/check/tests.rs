@@ -7,7 +7,11 @@ use serde_json::json;
 /// A look at a session that was over, of the first case of that kind, and all that comes of it.
 fn case() -> (Case, Found) {
     let case = CASES[1];
-    let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "Because."});
+    let condition = |kind: &str, status: &str, reason: &str| {
+        let mut condition = json!({"type": kind, "status": status, "reason": reason});
+        condition["message"] = json!("Because.");
+        condition
+    };
     let object = json!({
         "metadata": {"name": case.name, "uid": "u1"},
         "spec": {"guestId": case.guest(), "reason": "timeout", "retainData": true},
@@ -81,7 +85,8 @@ fn whatever_is_wrong_is_named_with_what_was_expected_and_what_was_found() {
     );
     one(
         |found| found.objects[0]["status"]["conditions"][2]["status"] = json!("True"),
-        "already-closed: the condition RetentionApplied: Unknown SessionAlreadyClosed / True SessionAlreadyClosed Because.",
+        "already-closed: the condition RetentionApplied: Unknown SessionAlreadyClosed / \
+         True SessionAlreadyClosed Because.",
     );
     one(
         |found| {
@@ -96,12 +101,27 @@ fn whatever_is_wrong_is_named_with_what_was_expected_and_what_was_found() {
     );
     one(
         |found| found.ledger.calls.clear(),
-        "already-closed: the calls about its guest: 1 / 0",
+        "already-closed: whether its session was looked at: true / false",
     );
     one(
         |found| found.ledger.webhooks[0].refusal = Some("no signature fits".to_owned()),
         "already-closed: whether its webhook is verified: yes / no signature fits",
     );
+}
+
+#[test]
+fn an_attempt_is_a_call_unless_it_was_not_sent() {
+    let attempt = |result: &'static str| {
+        move |found: &mut Found| {
+            found.objects[0]["status"]["attempts"] = json!(1);
+            found.audit.push(json!({"uid": "u1", "kind": "attempt_started"}));
+            let over = json!({"uid": "u1", "kind": "attempt_result", "result": result});
+            found.audit.push(over);
+        }
+    };
+    assert_eq!(wrong(attempt("NotSent")), Vec::<String>::new());
+    let line = "already-closed: the attempts that were sent, by its audit lines: 0 / 1";
+    assert_eq!(wrong(attempt("Unknown")), [line]);
 }
 
 #[test]
