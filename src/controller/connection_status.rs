@@ -58,7 +58,20 @@ pub fn is_urgent(old: &GenesysConnectionStatus, new: &GenesysConnectionStatus) -
     };
     // That a pause is over is known to everybody who read of it.
     let pause = paused(new).is_some() && paused(new) != paused(old);
-    old.conditions != new.conditions || old.observed_generation != new.observed_generation || pause
+    // The words alone change with each kind of failure of an outage.
+    let stands = |status: &GenesysConnectionStatus| -> Vec<_> {
+        let conditions = status.conditions.iter();
+        conditions
+            .map(|condition| {
+                (
+                    condition.type_.clone(),
+                    condition.status.clone(),
+                    condition.reason.clone(),
+                )
+            })
+            .collect()
+    };
+    stands(old) != stands(new) || old.observed_generation != new.observed_generation || pause
 }
 
 fn whole(instant: Timestamp) -> Time {
@@ -80,13 +93,6 @@ fn ready(connection: &Connection, now: Timestamp) -> (Is, Reason, String) {
         );
         return (Is::Unknown, Reason::RateLimited, message);
     }
-    let unavailable = || {
-        (
-            Is::Unknown,
-            Reason::Unavailable,
-            "The vendor does not answer as it should; one probe at a time is made.".to_owned(),
-        )
-    };
     match &connection.standing {
         Standing::NotProbed => (
             Is::Unknown,
@@ -100,7 +106,10 @@ fn ready(connection: &Connection, now: Timestamp) -> (Is, Reason, String) {
         }
         Standing::PermissionDenied(why) => (Is::False, Reason::PermissionDenied, sentence(why)),
         Standing::Unavailable(why) => (Is::Unknown, Reason::Unavailable, sentence(why)),
-        Standing::Valid if connection.broken => unavailable(),
+        Standing::Valid if let Some(why) = &connection.broken => {
+            let message = format!("The vendor does not answer as it should; one probe at a time is made. {why}");
+            (Is::Unknown, Reason::Unavailable, message)
+        }
         Standing::Valid if connection.paused_until.is_some_and(|until| until > now) => (
             Is::Unknown,
             Reason::RateLimited,

@@ -8,7 +8,10 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::index::{ConnectionName, is_newer};
+use super::{
+    index::{ConnectionName, is_newer},
+    settings::Pacing,
+};
 use crate::{
     api::{
         Api, ConnectionKind, GenesysConnection, NotFoundTrust, PinnedConnection, WebhookEndpoint, WebhookEvent,
@@ -77,18 +80,24 @@ pub struct Connection {
     pub denied: BTreeSet<Uid>,
     /// Passes on trial that were refused again.
     pub trials: u32,
-    /// 429s in a row that did not say for how long.
+    /// From when on one pass at a time is let through, to see whether the vendor still refuses this client.
+    pub trial_from: Option<Moment>,
+    /// Pauses in a row of which the vendor did not say how long they should be.
     pub throttles: u32,
+    /// Until when nobody is let through.
+    pub resting_until: Moment,
     /// Until when the vendor asked for a pause, if that is longer than a moment.
     pub paused_until: Option<Timestamp>,
     /// Calls a minute that the vendor said it allows.
     pub allowed: Option<u32>,
+    /// When the vendor said so.
+    pub allowed_at: Moment,
     /// When the token in use expires.
     pub token_expires: Option<Timestamp>,
     /// The token endpoint is not asked again before then.
     pub token_retry_at: Option<Moment>,
-    /// Its breaker is open.
-    pub broken: bool,
+    /// Its breaker is open, and what the answer that keeps it open was.
+    pub broken: Option<String>,
     /// Its status is not written before then: the API server did not take the last one.
     pub write_not_before: Moment,
     /// When its status was last written.
@@ -122,14 +131,17 @@ impl Connection {
             unproven,
             denied: BTreeSet::new(),
             trials: 0,
+            trial_from: None,
             throttles: 0,
+            resting_until: Moment::ZERO,
             paused_until: limit.and_then(|limit| limit.paused_until.as_ref()).map(|until| until.0),
             allowed: limit
                 .and_then(|limit| limit.allowed)
                 .and_then(|allowed| u32::try_from(allowed).ok()),
+            allowed_at: Moment::ZERO,
             token_expires: None,
             token_retry_at: None,
-            broken: false,
+            broken: None,
             write_not_before: Moment::ZERO,
             written: None,
             used: false,
@@ -218,15 +230,53 @@ impl Connection {
             .collect()
     }
 
-    /// Takes a pause in that the vendor asked for, and says until when nobody is let through.
-    pub fn pause(&mut self, pause: Duration, now: Timestamp, moment: Moment) -> Moment {
+    /// Takes a pause in that the vendor asked for.
+    pub fn pause(&mut self, pause: Duration, now: Timestamp, moment: Moment) {
         // Shorter ones are over before anybody reads of them.
         if pause > Duration::from_secs(5) {
             self.paused_until = self
                 .paused_until
                 .max(Some(instants::ceiling(instants::later(now, pause)).0));
         }
-        moment + pause
+        self.resting_until = self.resting_until.max(moment + pause);
+    }
+
+    /// A 429 that does not say for how long: the pause grows with each one that comes after a pause, not with each of
+    /// those that were under way together.
+    pub fn pause_of_unknown_length(&mut self, backoff: impl Fn(u32) -> Duration, now: Timestamp, moment: Moment) {
+        if moment >= self.resting_until {
+            self.pause(backoff(self.throttles), now, moment);
+            self.throttles = self.throttles.saturating_add(1);
+        }
+    }
+
+    /// A fresh token was refused. What was under way together counts once, as does the first word on it.
+    pub fn token_refused(&mut self, message: impl FnOnce() -> String, probe: bool, pacing: &Pacing, moment: Moment) {
+        let known = matches!(self.standing, Standing::TokenRefused(_));
+        if !known {
+            self.standing = Standing::TokenRefused(message());
+        }
+        if !known || probe {
+            let pause = pacing.trial * (1 << self.trials.min(10));
+            self.trials = self.trials.saturating_add(1);
+            self.trial_from = Some(moment + pause.min(pacing.trial_cap));
+        }
+    }
+
+    /// Whether the vendor allows so little that nothing can be asked, of which only an answer tells whether it still
+    /// holds.
+    pub fn is_strangled(&self) -> bool {
+        let own = u32::try_from(self.object.spec.rate_limit.requests_per_minute).unwrap_or_default();
+        own >= Limits::SMALLEST && self.allowed.is_some_and(|allowed| allowed < Limits::SMALLEST)
+    }
+
+    /// Its credentials were read anew: what was held against the former ones is over.
+    pub fn starts_anew(&mut self) {
+        self.denied.clear();
+        self.trials = 0;
+        self.trial_from = None;
+        self.token_retry_at = None;
+        self.standing = Standing::NotProbed;
     }
 
     /// What its status shows, and what the keeper goes by: an answer that changes none of it is no news.
@@ -235,7 +285,7 @@ impl Connection {
             standing: self.standing.clone(),
             proven: self.proven,
             unproven: self.unproven,
-            broken: self.broken,
+            broken: self.broken.clone(),
             paused_until: self.paused_until,
             allowed: self.allowed,
             token_expires: self.token_expires,
@@ -247,20 +297,36 @@ impl Connection {
     pub fn succeeded(&mut self) {
         self.denied.clear();
         self.trials = 0;
+        self.trial_from = None;
         self.throttles = 0;
         if matches!(self.standing, Standing::TokenRefused(_) | Standing::PermissionDenied(_)) {
             self.standing = Standing::Valid;
         }
     }
 
-    /// An object was answered 403. Says whether that is the connection's trouble by now.
-    pub fn denied(&mut self, uid: &Uid, message: &str) -> bool {
+    /// An object was answered 403. After several it is the connection's trouble.
+    pub fn denied(&mut self, uid: &Uid, message: impl FnOnce() -> String, pacing: &Pacing, moment: Moment) {
         self.denied.insert(uid.clone());
         if self.denied.len() >= DENIED_OBJECTS {
-            self.standing = Standing::PermissionDenied(message.to_owned());
-            return true;
+            if !matches!(self.standing, Standing::PermissionDenied(_)) {
+                self.standing = Standing::PermissionDenied(message());
+            }
+            self.trial_from = Some(moment + pacing.trial_cap);
         }
-        false
+    }
+
+    /// What keeps its objects waiting that their own statuses do not tell: while it is out of order it says so itself,
+    /// once for all.
+    pub fn trouble(&self, now: Timestamp) -> Option<String> {
+        let name = self.name().1;
+        match &self.standing {
+            Standing::Unavailable(why) => Some(format!("Connection {name} is not ready: {why}.")),
+            _ if self.broken.is_some() => self.broken.clone().filter(|why| !why.is_empty()),
+            _ => self
+                .paused_until
+                .filter(|until| *until > now)
+                .map(|_| format!("Connection {name} pauses for as long as the vendor asked.")),
+        }
     }
 
     /// Why nothing can be asked through it for an object. `granted`: its lane let the object through, which on trial it
@@ -304,7 +370,7 @@ pub(super) struct Visible {
     standing: Standing,
     proven: bool,
     unproven: bool,
-    broken: bool,
+    broken: Option<String>,
     paused_until: Option<Timestamp>,
     allowed: Option<u32>,
     token_expires: Option<Timestamp>,
@@ -350,8 +416,11 @@ pub struct Connections {
 pub enum Change {
     /// A connection that was not there before, in place of the one with that uid.
     New(Option<ConnectionUid>),
-    /// Its spec changed.
-    Edited,
+    /// Its spec changed, and with it, or not, what a 404 means.
+    Edited {
+        /// `spec.notFound` changed.
+        not_found: bool,
+    },
     /// Nothing that matters.
     Nothing,
 }
@@ -382,6 +451,7 @@ impl Connections {
                     return Some((name, Change::Nothing));
                 }
                 let edited = known.object.metadata.generation != seen.object.metadata.generation;
+                let not_found = known.object.spec.not_found != seen.object.spec.not_found;
                 known.object = seen.object;
                 if !edited {
                     return Some((name, Change::Nothing));
@@ -393,7 +463,9 @@ impl Connections {
                 known.checked = None;
                 known.token_retry_at = None;
                 known.denied.clear();
-                return Some((name, Change::Edited));
+                known.trials = 0;
+                known.trial_from = None;
+                return Some((name, Change::Edited { not_found }));
             }
             Some(known) => Change::New(Some(known.uid.clone())),
             None => Change::New(None),

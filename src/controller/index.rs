@@ -68,6 +68,8 @@ pub struct Memory {
     pub deleted_at: Option<Moment>,
     /// The vendor was asked about it before.
     pub asked: bool,
+    /// The connection's word on 404s was edited since the last look: what could not be believed is asked anew.
+    pub reconsider: bool,
     /// The audit lines that were written, so that a write that is tried again tells nothing twice.
     pub told: BTreeSet<String>,
 }

@@ -22,12 +22,15 @@ use crate::{
 
 /// The pause after a status that the API server did not take.
 const WRITE_PAUSE: Duration = Duration::from_secs(5);
+/// A timer that fires a moment early must not find the pause still on.
+const PAUSE_MARGIN: Duration = Duration::from_millis(5);
 
 /// What is to be done about a connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chore {
     Secrets,
     Token,
+    Allowance,
     Status,
 }
 
@@ -97,6 +100,18 @@ fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Mome
             }
             later(due);
         }
+        if connection.is_strangled() {
+            let due = connection.allowed_at + shared.settings.pacing.trial_cap;
+            if due <= moment {
+                chores.push((name.clone(), Chore::Allowance));
+                continue;
+            }
+            later(due);
+        }
+        if let Some(until) = connection.paused_until.filter(|until| *until > now) {
+            // The end of a pause is news that nobody else brings.
+            later(moment + crate::termination::instants::between(now, until) + PAUSE_MARGIN);
+        }
         let old = connection.object.status.clone().unwrap_or_default();
         let new = desired(connection, now);
         if old != new {
@@ -120,7 +135,7 @@ fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Mome
 
 fn state_of(connection: &Connection) -> ConnectionState {
     match connection.standing {
-        Standing::Valid if !connection.broken && !connection.object.spec.suspend => ConnectionState::Ready,
+        Standing::Valid if connection.broken.is_none() && !connection.object.spec.suspend => ConnectionState::Ready,
         Standing::Valid | Standing::NotProbed | Standing::Unavailable(_) => ConnectionState::Unknown,
         _ => ConnectionState::NotReady,
     }
@@ -162,6 +177,14 @@ async fn do_chore(shared: &Shared, name: &ConnectionName, chore: Chore) {
             if let Some((target, credentials, view)) = found {
                 shared.token(name, &target, &credentials, &view).await;
             }
+        }
+        Chore::Allowance => {
+            // Nobody can ask, so nobody would ever hear of a better limit: one pass at a time finds out.
+            let moment = shared.moment();
+            shared.change_connection(name, |connection| {
+                connection.allowed = None;
+                connection.trial_from = Some(moment);
+            });
         }
         Chore::Status => write_status(shared, name).await,
     }

@@ -9,6 +9,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
+    api::{GuestTerminationStatus, Outcome},
     cluster::Notice,
     schedule::{
         Moment, Uid,
@@ -16,11 +17,12 @@ use crate::{
         queue::{ConnectionUid, Turn},
     },
     termination::{
-        deadline::is_unsure,
-        decide::{Observed, Step, Wake, decide, time_limit},
+        deadline::{deadline_passed, is_unsure},
+        decide::{Intent, Observed, Step, Wake, decide, time_limit},
         end::refuse,
         evolve::evolve,
-        fact::Fact,
+        fact::{End, Fact},
+        records,
         request::Request,
     },
 };
@@ -141,6 +143,10 @@ impl<'a> Pass<'a> {
         match decide(&sight.request, &status, &seen, now, &self.shared.settings.policy) {
             Step::Rest => Flow::Over(Next::default()),
             Step::Wait(wake) => Flow::Over(self.wait(&sight, wake)),
+            Step::Record(Fact::Ended(end)) => {
+                let end = self.explain(&sight, end);
+                self.record(&sight, Fact::Ended(end)).await
+            }
             Step::Record(fact) => self.record(&sight, fact).await,
             Step::Look => match self.leave(&sight) {
                 Some(view) if !self.looked_in_vain => self.observe(&sight, &view).await,
@@ -208,7 +214,7 @@ impl<'a> Pass<'a> {
             .is_some_and(|ready| ready.reason == crate::api::conditions::ConditionReason::RouteNotProven.as_str());
         let class = if status.current_attempt.is_some() {
             Class::Urgent
-        } else if unproven && !view.believes_not_found && !is_unsure(&status) {
+        } else if unproven && !sight.entry.memory.reconsider && !view.believes_not_found && !is_unsure(&status) {
             Class::Unproven
         } else if sight.entry.memory.asked {
             Class::Retry
@@ -223,6 +229,29 @@ impl<'a> Pass<'a> {
         Next {
             at,
             ask: Some((view.uid.clone(), ask)),
+        }
+    }
+
+    /// While a connection is out of order its objects are not written, and what their statuses say is old. What the
+    /// deadline ends names what it waited for all the same.
+    fn explain(&self, sight: &Sight, end: End) -> End {
+        if end.outcome != Outcome::DeadlineExceeded {
+            return end;
+        }
+        let trouble = match &sight.resolved.held {
+            Some(hold) => Some(hold.message.clone()),
+            None => {
+                let state = self.shared.lock();
+                let connection = state.connections.get(&sight.name);
+                connection.and_then(|connection| connection.trouble(self.shared.now()))
+            }
+        };
+        match trouble {
+            Some(trouble) => End {
+                message: deadline_passed(Some(&trouble)),
+                ..end
+            },
+            None => end,
         }
     }
 
@@ -286,7 +315,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn forget_withheld(&self, fact: &Fact, old: &crate::api::GuestTerminationStatus) {
+    fn forget_withheld(&self, fact: &Fact, old: &GuestTerminationStatus) {
         if let (Fact::NotSent { .. }, Some(open)) = (fact, &old.current_attempt)
             && let Some(entry) = self.shared.lock().index.get_mut(&self.uid)
         {
@@ -295,14 +324,21 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A call that was under way when the object was deleted is over: its audit lines are written, and nothing else.
+    /// What was under way when the object was deleted is over: its audit lines are written, and nothing else.
     fn step_of_the_deleted(&self, entry: &Entry) -> Flow {
-        if let (Some(kept), Ok(request)) = (&entry.memory.kept, &entry.request) {
-            let old = entry.status();
-            let now = self.shared.now();
-            let next = evolve(request, &old, kept, now, &self.shared.settings.policy);
-            let records = crate::termination::records::between(&entry.object, &old, &next, now);
+        let (old, now) = (entry.status(), self.shared.now());
+        if let (Some(fact), Ok(request)) = (last_fact(entry, &old, self.shared.moment()), &entry.request) {
+            let mut next = evolve(request, &old, &fact, now, &self.shared.settings.policy);
+            let records = records::between(&entry.object, &old, &next, now);
             let _ = self.shared.announce(&self.uid, &records);
+            if next.is_finished() && !old.is_finished() {
+                // No webhook before the result is durable, and it cannot become that any more.
+                for webhook in std::mem::take(&mut next.webhooks) {
+                    let line = records::webhook_abandoned(&entry.object, &next, &webhook.name, now);
+                    let _ = self.shared.audit_line(now, &line);
+                }
+                next.settled = Some(true);
+            }
             let mut state = self.shared.lock();
             if let Some(entry) = state.index.get_mut(&self.uid) {
                 entry.memory.kept = None;
@@ -313,5 +349,21 @@ impl<'a> Pass<'a> {
             }
         }
         Flow::Over(Next::default())
+    }
+}
+
+/// The last that happened to an object that is gone now: what could not be written any more, or that the call of its
+/// own intent never left.
+fn last_fact(entry: &Entry, status: &GuestTerminationStatus, now: Moment) -> Option<Fact> {
+    if let Some(kept) = &entry.memory.kept {
+        return Some(kept.clone());
+    }
+    status.current_attempt.as_ref()?;
+    match entry.intent(now) {
+        Intent::Withheld { why } => Some(Fact::NotSent { why: why.to_owned() }),
+        Intent::Written => Some(Fact::NotSent {
+            why: "The object was deleted; the call was not sent.".to_owned(),
+        }),
+        Intent::Foreign { .. } | Intent::InFlight => None,
     }
 }

@@ -168,6 +168,7 @@ impl Shared {
     fn mark_deleted(&self, uid: &Uid) {
         if let Some(entry) = self.lock().index.get_mut(uid) {
             entry.deleted = true;
+            entry.doubtful = false;
         }
     }
 

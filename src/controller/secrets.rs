@@ -83,9 +83,7 @@ impl Shared {
                     connection.credentials = Some(material.credentials);
                     connection.ca_bundle = material.ca_bundle;
                     connection.secrets = material.versions;
-                    connection.denied.clear();
-                    connection.trials = 0;
-                    connection.standing = Standing::NotProbed;
+                    connection.starts_anew();
                 }
                 Err(Lack::Missing(why)) => {
                     connection.credentials = None;

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connections::{Connection, Connections, Standing},
+    connections::{Connection, Connections},
     index::{ConnectionName, Entry, Index},
     secrets::SigningKeysCache,
     settings::{Chance, Leadership, Settings},
@@ -112,24 +112,23 @@ impl Shared {
         let moment = self.moment();
         let mut state = self.lock();
         let connection = state.connections.get_mut(name)?;
-        let before = (
-            connection.hold(false),
-            connection.believes_not_found(),
-            connection.visible(),
-        );
+        let stands = |connection: &Connection| {
+            (
+                connection.hold(false),
+                connection.is_open(),
+                connection.believes_not_found(),
+            )
+        };
+        let before = (stands(connection), connection.visible());
         let result = change(connection);
-        let after = (
-            connection.hold(false),
-            connection.believes_not_found(),
-            connection.visible(),
-        );
+        let after = (stands(connection), connection.visible());
         self.settle_lane(&mut state, name, moment);
-        if before.0 != after.0 || (after.1 && !before.1) {
+        if before.0 != after.0 {
             self.wake_users(&mut state, name);
         }
         drop(state);
         self.work.notify_one();
-        if before.2 != after.2 {
+        if before.1 != after.1 {
             self.upkeep.notify_one();
         }
         Some(result)
@@ -144,14 +143,10 @@ impl Shared {
         let lane = state.queue.connection(&connection.uid, limits, moment);
         lane.limit(limits, moment);
         lane.set_open(connection.is_open());
+        lane.pause(connection.resting_until);
+        lane.put_on_trial(connection.trial_from);
         if connection.believes_not_found() {
             lane.prove();
-        }
-        if !matches!(
-            connection.standing,
-            Standing::TokenRefused(_) | Standing::PermissionDenied(_)
-        ) {
-            lane.put_on_trial(None);
         }
     }
 

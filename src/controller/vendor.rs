@@ -7,7 +7,6 @@ use super::{
     index::{ConnectionName, OwnIntent, SeenLook},
     pass::{Flow, Pass, Sight},
     record::Recorded,
-    settings::Pacing,
     shared::Shared,
 };
 use crate::{
@@ -24,11 +23,12 @@ use crate::{
 };
 
 /// What an answer means for the connection, beside what it means for the object.
-#[derive(Clone, Copy)]
 struct Finding<'a> {
     operation: Operation,
     health: Health,
     failure: Option<Failure>,
+    /// What is wrong, if the answer is a failure of the connection's.
+    trouble: Option<String>,
     evidence: &'a Evidence,
 }
 
@@ -72,6 +72,11 @@ impl Pass<'_> {
             operation: Operation::Observe,
             health,
             failure,
+            trouble: match &answer.verdict {
+                Look::Unclear(seen) => Some(messages::unclear(&seen.state)),
+                Look::Failed(failure) => Some(messages::look_failed(*failure, &answer.evidence, &view.pin)),
+                Look::Active(_) | Look::Ended(_) => None,
+            },
             evidence: &answer.evidence,
         };
         let spends = self.report(sight, view, finding);
@@ -110,6 +115,7 @@ impl Pass<'_> {
         let before = entry.memory.look.as_ref().map_or(0, |look| look.failures);
         let failed = matches!(verdict, Look::Failed(_) | Look::Unclear(_));
         entry.memory.asked = true;
+        entry.memory.reconsider = false;
         entry.memory.look = Some(SeenLook {
             verdict: verdict.clone(),
             connection: view.uid.clone(),
@@ -228,6 +234,7 @@ impl Pass<'_> {
             operation: Operation::Terminate,
             health: call_health(&answer.verdict),
             failure: failure.filter(|failure| *failure != Failure::Unauthorized),
+            trouble: failure.map(|failure| messages::call_failed(failure, &answer.evidence, &view.pin)),
             evidence: &answer.evidence,
         };
         let spends = self.report(sight, &view, finding);
@@ -344,57 +351,48 @@ impl Pass<'_> {
         };
         let shared = self.shared;
         let jitter = shared.chance.share();
-        let mut paused = None;
-        let mut trial = None;
+        let probe = self.grant.as_ref().is_some_and(|(_, grant)| grant.probe);
+        let pacing = &shared.settings.pacing;
+        let message = |failure| match finding.operation {
+            Operation::Observe => messages::look_failed(failure, finding.evidence, &view.pin),
+            Operation::Terminate => messages::call_failed(failure, finding.evidence, &view.pin),
+        };
         shared.change_connection(&sight.name, |connection| {
             if connection.uid != view.uid {
                 return;
             }
             connection.used = true;
-            connection.broken = broken;
+            connection.broken = match (broken, finding.health) {
+                (false, _) => None,
+                (true, Health::Failure) => Some(finding.trouble.clone().unwrap_or_default()),
+                // A look that works says nothing of the calls that do not.
+                (true, _) => Some(connection.broken.take().unwrap_or_default()),
+            };
             if let Some(allowed) = finding.evidence.allowed {
                 connection.allowed = Some(allowed);
+                connection.allowed_at = moment;
             }
             if finding.health == Health::Success && finding.failure != Some(Failure::Forbidden) {
                 connection.succeeded();
             }
             match finding.failure {
-                Some(Failure::Throttled) => {
-                    let pause = finding
-                        .evidence
-                        .retry_after
-                        .unwrap_or_else(|| shared.settings.policy.backoff(connection.throttles, jitter, None));
-                    connection.throttles = connection.throttles.saturating_add(1);
-                    paused = Some(connection.pause(pause, now, moment));
-                }
-                Some(Failure::Forbidden) => {
-                    let message = match finding.operation {
-                        Operation::Observe => messages::look_failed(Failure::Forbidden, finding.evidence, &view.pin),
-                        Operation::Terminate => messages::call_failed(Failure::Forbidden, finding.evidence, &view.pin),
-                    };
-                    if connection.denied(&self.uid, &message) {
-                        trial = Some(moment + shared.settings.pacing.trial_cap);
+                Some(Failure::Throttled) => match finding.evidence.retry_after {
+                    Some(pause) => connection.pause(pause, now, moment),
+                    None => {
+                        let backoff = |row| shared.settings.policy.backoff(row, jitter, None);
+                        connection.pause_of_unknown_length(backoff, now, moment);
                     }
+                },
+                Some(Failure::Forbidden) => {
+                    connection.denied(&self.uid, || message(Failure::Forbidden), pacing, moment);
                 }
                 Some(Failure::NotFound { .. }) if finding.health == Health::Unproven => connection.unproven = true,
                 Some(Failure::Unauthorized) => {
-                    connection.trials = connection.trials.saturating_add(1);
-                    let message = messages::look_failed(Failure::Unauthorized, finding.evidence, &view.pin);
-                    connection.standing = Standing::TokenRefused(message);
-                    trial = Some(moment + trial_pause(&shared.settings.pacing, connection.trials));
+                    connection.token_refused(|| message(Failure::Unauthorized), probe, pacing, moment);
                 }
                 _ => {}
             }
         });
-        if let Some(lane) = shared.lock().queue.lane(&view.uid) {
-            if let Some(until) = paused {
-                lane.pause(until);
-            }
-            if trial.is_some() {
-                lane.put_on_trial(trial);
-            }
-        }
-        shared.work.notify_one();
         spends
     }
 
@@ -404,6 +402,7 @@ impl Pass<'_> {
             operation: Operation::Terminate,
             health: Health::Neither,
             failure: Some(Failure::Unauthorized),
+            trouble: None,
             evidence,
         };
         self.report(sight, view, finding);
@@ -466,12 +465,6 @@ impl Shared {
         }
         result.ok()
     }
-}
-
-/// Doubling with each pass that was refused again.
-fn trial_pause(pacing: &Pacing, trials: u32) -> std::time::Duration {
-    let doublings = trials.saturating_sub(1).min(10);
-    (pacing.trial * (1 << doublings)).min(pacing.trial_cap)
 }
 
 fn look_health(look: &Look, believed: bool) -> Health {

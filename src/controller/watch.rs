@@ -152,17 +152,23 @@ fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(Connect
     match &change {
         Change::Nothing => return Some((name, uid)),
         Change::New(Some(former)) => state.queue.remove_connection(former),
-        Change::New(None) | Change::Edited => {}
+        Change::Edited { not_found: true } => {
+            for user in state.index.users(&name) {
+                if let Some(entry) = state.index.get_mut(&user) {
+                    entry.memory.reconsider = true;
+                }
+            }
+        }
+        Change::New(None) | Change::Edited { not_found: false } => {}
+    }
+    if let Some(connection) = state.connections.get_mut(&name)
+        && let Some(until) = connection.paused_until.filter(|until| *until > now)
+    {
+        // A pause outlives the process that was asked for it.
+        let resting = moment + crate::termination::instants::between(now, until);
+        connection.resting_until = connection.resting_until.max(resting);
     }
     shared.settle_lane(&mut state, &name, moment);
-    let paused = state
-        .connections
-        .get(&name)
-        .and_then(|connection| connection.paused_until)
-        .filter(|until| *until > now);
-    if let (Some(until), Some(lane)) = (paused, state.queue.lane(&uid)) {
-        lane.pause(moment + crate::termination::instants::between(now, until));
-    }
     shared.wake_users(&mut state, &name);
     Some((name, uid))
 }

@@ -194,10 +194,10 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
             let due = if open {
                 due(status, seen, now, policy, attempt)
             } else {
-                attempt.max(sent)
+                attempt.max(instants::later(sent, Duration::from_millis(1)))
             };
             // A look from before the last call says nothing of what that call did.
-            let supports = |look: &&LastLook| !open && look.age < policy.look_validity && look.at >= sent;
+            let supports = |look: &&LastLook| !open && look.age < policy.look_validity && look.at > sent;
             let fresh = seen.look.filter(supports);
             match (
                 look(status, seen, now, due, next_limit(request, status, policy)),
@@ -260,7 +260,7 @@ fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, ot
     let due = match (accepted(status), &status.current_attempt, seen.intent) {
         (Some((_, accepted)), ..) => accepted_look(accepted, seen.look, policy),
         (None, Some(_), Intent::Foreign { unchanged_for }) => {
-            let looked = seen.look.is_some_and(|look| look.age < unchanged_for);
+            let looked = seen.look.is_some_and(|look| look.age <= unchanged_for);
             let left = policy.foreign_intent_patience.saturating_sub(unchanged_for);
             if looked {
                 instants::later(now, left)

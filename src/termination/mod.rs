@@ -17,3 +17,5 @@ pub mod phase;
 pub mod policy;
 pub mod records;
 pub mod request;
+#[cfg(test)]
+mod tests;

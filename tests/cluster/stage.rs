@@ -3,7 +3,10 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,20 +37,36 @@ pub(crate) const SIGNING_KEY: &str = "whsec_Y2FuYXJ5LXNpZ25pbmcta2V5LWNhbmFyeS1z
 
 const ROLE: &str = include_str!("../../docs/install/rbac-namespace.yaml");
 
+static SEED: AtomicU64 = AtomicU64::new(1);
+
 /// Everything but the operator.
-pub(crate) struct Stage {
-    pub(crate) cluster: &'static ControlPlane,
+pub(crate) struct Stage<'a> {
+    pub(crate) cluster: &'a ControlPlane,
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) simulator: Simulator,
     pub(crate) operator: Identity,
 }
 
-impl Stage {
+impl Stage<'static> {
     /// A stage without a connection: [`Stage::connect`] makes one.
     pub(crate) async fn bare(prefix: &str) -> Self {
-        let cluster = fixture::cluster().await;
-        let (client, namespace) = fixture::namespace(prefix).await;
+        Stage::on(fixture::cluster().await, prefix).await
+    }
+
+    /// A stage with the connection `default`, whose route is proven.
+    pub(crate) async fn set(prefix: &str) -> Self {
+        let stage = Self::bare(prefix).await;
+        stage.connect(stage.connection("default")).await;
+        stage
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// A stage without a connection, on a control plane of the caller's.
+    pub(crate) async fn on(cluster: &'a ControlPlane, prefix: &str) -> Self {
+        let client = cluster.admin_client().await.unwrap();
+        let namespace = cluster.namespace(prefix).await.unwrap();
         let simulator = Simulator::start(simulator::Options::default()).await.unwrap();
         let settings = simulator::api::Settings {
             requests_per_minute: None,
@@ -98,13 +117,6 @@ impl Stage {
             )
             .await;
         stage.secret("signing", &[("key", SIGNING_KEY)]).await;
-        stage
-    }
-
-    /// A stage with the connection `default`, whose route is proven.
-    pub(crate) async fn set(prefix: &str) -> Self {
-        let stage = Self::bare(prefix).await;
-        stage.connect(stage.connection("default")).await;
         stage
     }
 
@@ -204,7 +216,8 @@ impl Stage {
             clock,
             kube,
             http: transport::reqwest::service(),
-            seed: 1,
+            // Two operators that follow each other are two processes: nothing that is random is the same in both.
+            seed: SEED.fetch_add(1, Ordering::Relaxed),
         };
         let stopping = CancellationToken::new();
         let token = stopping.clone();
@@ -259,7 +272,7 @@ impl Stage {
     }
 
     /// The Events in the namespace.
-    pub(crate) async fn events(&self) -> Vec<Value> {
+    pub(crate) async fn event_objects(&self) -> Vec<Value> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let events = events.list(&ListParams::default()).await.unwrap();
         events
@@ -291,6 +304,13 @@ impl Operator {
     pub(crate) async fn stop(mut self) {
         self.stopping.cancel();
         self.task.take().unwrap().await.unwrap();
+    }
+
+    /// Ends it as `kill -9` would: whatever it was about to do is not done.
+    pub(crate) async fn crash(mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
     }
 
     /// The audit lines, as JSON.

@@ -95,7 +95,7 @@ async fn a_thousand_objects_of_one_file_all_finish_once() {
         let object = serde_json::to_value(&object).unwrap();
         assert_eq!(verdict(&object, "Ready"), "True/Terminated", "{object:#}");
     }
-    let events = stage.events().await;
+    let events = stage.event_objects().await;
     let warnings: Vec<_> = events.iter().filter(|event| event["type"] == "Warning").collect();
     assert!(warnings.is_empty(), "{warnings:#?}");
     assert_eq!(events.len(), OBJECTS);
@@ -103,7 +103,7 @@ async fn a_thousand_objects_of_one_file_all_finish_once() {
 }
 
 /// Active guests at the simulator.
-pub(super) fn guests(stage: &Stage, prefix: &str, count: usize) {
+pub(super) fn guests(stage: &Stage<'_>, prefix: &str, count: usize) {
     let series = GuestSeries {
         prefix: prefix.to_owned(),
         count: u32::try_from(count).unwrap(),
@@ -116,7 +116,7 @@ pub(super) fn guests(stage: &Stage, prefix: &str, count: usize) {
 }
 
 /// Terminations of those guests, by `kubectl apply -f` of one file.
-pub(super) async fn apply(stage: &Stage, prefix: &str, count: usize) {
+pub(super) async fn apply(stage: &Stage<'_>, prefix: &str, count: usize) {
     let documents: Vec<String> = (0..count)
         .map(|index| {
             let name = format!("{prefix}{index}");
@@ -137,7 +137,7 @@ pub(super) async fn apply(stage: &Stage, prefix: &str, count: usize) {
 }
 
 /// Waits until that many objects are there and all of them are settled.
-pub(super) async fn all_settled(stage: &Stage, count: usize) -> Vec<Value> {
+pub(super) async fn all_settled(stage: &Stage<'_>, count: usize) -> Vec<Value> {
     let open = ListParams::default().fields("status.settled!=true");
     let mut left = Vec::new();
     for _ in 0..900 {

@@ -40,7 +40,7 @@ fn outage_span(settings: &Settings) -> Duration {
 }
 
 /// A stage whose connection has been used with success before.
-async fn seasoned(prefix: &str, settings: &Settings) -> (Stage, crate::stage::Operator) {
+async fn seasoned(prefix: &str, settings: &Settings) -> (Stage<'static>, crate::stage::Operator) {
     let stage = Stage::set(prefix).await;
     let settings = Settings {
         namespace: Some(stage.namespace.clone()),
