@@ -192,12 +192,22 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) async fn operate_with(&self, settings: Settings) -> Operator {
+        let audit = Lines::default();
+        self.operate_audited(settings, Box::new(audit.clone()), audit).await
+    }
+
+    /// The operator, whose audit log is `sink`, through which the lines come to `audit`.
+    pub(crate) async fn operate_audited(
+        &self,
+        settings: Settings,
+        sink: Box<dyn Write + Send>,
+        audit: Lines,
+    ) -> Operator {
         let clock = SystemClock::shared();
         let (metrics, _registry) = Metrics::new(&clock);
-        let audit = Lines::default();
         let health = Health::new();
         let telemetry = Telemetry {
-            audit: AuditLog::new(Box::new(audit.clone())),
+            audit: AuditLog::new(sink),
             metrics,
             health,
         };
