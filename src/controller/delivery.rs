@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{index::Entry, record::Recorded, shared::Shared};
+use super::{
+    index::Entry,
+    record::Recorded,
+    shared::{Shared, State},
+};
 use crate::{
     api::{WebhookDelivery, WebhookEndpoint, WebhookState},
     cluster::Notice,
@@ -31,10 +35,29 @@ pub(super) enum After {
 }
 
 /// Where a message goes now.
-enum Destination {
+pub(super) enum Destination {
+    /// To that endpoint.
     Endpoint(WebhookEndpoint),
+    /// Nowhere: its entry is no longer in the connection.
     Removed,
+    /// Nowhere yet: the connection is missing, or suspended.
     Waits,
+}
+
+/// Where a webhook of an object goes: through the connection that its status names, and no other.
+pub(super) fn destination(state: &State, entry: &Entry, webhook: &str) -> Destination {
+    let status = entry.object.status.as_ref();
+    let pinned = status.and_then(|status| status.connection.as_ref());
+    let connection = state.connections.get(&entry.connection()).filter(|connection| {
+        pinned.is_some_and(|pinned| pinned.uid == connection.uid.as_ref()) && !connection.object.spec.suspend
+    });
+    let Some(connection) = connection else {
+        return Destination::Waits;
+    };
+    let mut entries = connection.object.spec.webhooks.iter();
+    entries
+        .find(|entry| entry.name == webhook)
+        .map_or(Destination::Removed, |entry| Destination::Endpoint(entry.clone()))
 }
 
 impl Shared {
@@ -43,10 +66,14 @@ impl Shared {
         let Some((entry, webhook, request)) = self.delivery(delivery) else {
             return (After::Nothing, Vec::new());
         };
-        if let Some(due) = webhook.next_attempt_time.as_ref().filter(|due| due.0 > self.now()) {
-            return (After::Again(self.moment_of(due.0)), Vec::new());
+        let destination = destination(&self.lock(), &entry, &webhook.name);
+        // Where there is nothing left to be tried, there is nothing to wait for.
+        let waits = !matches!(destination, Destination::Removed);
+        let due = webhook.next_attempt_time.as_ref().map(|due| due.0);
+        if let Some(due) = due.filter(|due| waits && *due > self.now()) {
+            return (After::Again(self.moment_of(due)), Vec::new());
         }
-        let answer = match self.destination(&entry, &webhook) {
+        let answer = match destination {
             Destination::Waits => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
             Destination::Removed => WebhookAnswer::Removed,
             Destination::Endpoint(endpoint) => self.send(&entry, &webhook, &endpoint).await,
@@ -68,31 +95,6 @@ impl Shared {
         let webhook = status.webhooks.iter().find(pending)?.clone();
         let request = entry.request.clone().ok()?;
         Some((entry, webhook, request))
-    }
-
-    fn destination(&self, entry: &Entry, webhook: &WebhookDelivery) -> Destination {
-        let pinned = entry
-            .object
-            .status
-            .as_ref()
-            .and_then(|status| status.connection.as_ref());
-        let state = self.lock();
-        let connection = state.connections.get(&entry.connection());
-        let usable = connection.filter(|connection| {
-            pinned.is_some_and(|pinned| pinned.uid == connection.uid.as_ref()) && !connection.object.spec.suspend
-        });
-        match usable {
-            None => Destination::Waits,
-            Some(connection) => {
-                let entry = connection
-                    .object
-                    .spec
-                    .webhooks
-                    .iter()
-                    .find(|entry| entry.name == webhook.name);
-                entry.map_or(Destination::Removed, |entry| Destination::Endpoint(entry.clone()))
-            }
-        }
     }
 
     async fn send(&self, entry: &Entry, webhook: &WebhookDelivery, endpoint: &WebhookEndpoint) -> WebhookAnswer {
