@@ -6,6 +6,7 @@ mod happy_path;
 mod intents;
 mod intents_fence;
 mod lifecycle;
+mod lifecycle_faults;
 mod lifecycle_stage;
 mod process;
 mod suspend;
