@@ -9,6 +9,8 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 BIN := $(CARGO_TARGET_DIR)/debug
 # As in tests/control-plane: where the programs of the control plane are kept that were built once.
 CACHE := $(or $(GUEST_OPERATOR_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/guest-termination-operator),$(HOME)/.cache/guest-termination-operator)
+# Where .ci/run puts it, if it did.
+DENY := $(or $(wildcard $(CACHE)/tools/bin/cargo-deny),cargo-deny)
 
 help: ## list the targets
 	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do printf '  make %-14s %s\n' "$$target" "$$text"; done
@@ -20,23 +22,24 @@ demo: need-cargo $(if $(CONTEXT),,need-go) ## show the main job on a real API se
 	$(BIN)/demo run $(if $(filter-out 0,$(KEEP)),--keep) $(if $(CONTEXT),--context '$(CONTEXT)')
 
 demo-stop: need-cargo ## stop what `make demo KEEP=1` left running, and remove what it made
-	$(CARGO) build --locked --quiet --package guest-termination-operator --package simulator --package control-plane --package demo
+	[ -x $(BIN)/demo ] || $(CARGO) build --locked --package demo
 	$(BIN)/demo stop
 
 test: need-cargo need-go ## pass every test, after all the set-up that they need
 	echo '1/3 building the programs and the tests (the first time takes some minutes)'
 	$(CARGO) test --workspace --locked --no-run
-	echo '2/3 building etcd, kube-apiserver and kubectl, unless that was done before (the first time takes about 6 minutes)'
+	echo '2/3 building etcd, kube-apiserver and kubectl, unless that was done before (the first time takes about 5 minutes)'
 	$(BIN)/control-plane build
 	echo '3/3 testing'
 	$(CARGO) test --workspace --locked
 
 lint: need-cargo ## formatting, clippy, documentation and dependencies, each without a warning
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
-	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked
-	$(CARGO) deny --version >/dev/null 2>&1 || { echo 'cargo-deny is needed: cargo install --locked cargo-deny' >&2; exit 1; }
-	$(CARGO) deny --locked check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) check --lib --no-default-features --locked
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+	command -v $(DENY) >/dev/null || { echo 'cargo-deny is needed: cargo install --locked cargo-deny' >&2; exit 1; }
+	$(DENY) --locked check bans licenses sources
 
 crds: need-cargo ## write crds/ anew from the Rust types
 	$(CARGO) run --locked --quiet --package guest-termination-operator -- crd --output crds

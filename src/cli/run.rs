@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, env = "LOG_FORMAT", default_value_t = LogFormat::Json)]
     log_format: LogFormat,
     /// Which logs are written, for example info or debug,hyper=warn.
-    #[arg(long, env = "LOG_FILTER", default_value = "info")]
+    #[arg(long, env = "LOG_FILTER", default_value = logs::DEFAULT_FILTER)]
     log_filter: String,
     /// Terminations that are worked on at the same time.
     #[arg(long, env = "WORKERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -8,7 +8,7 @@ use super::{
     index::{Entry, Holds},
     record::Recorded,
     secrets::Lack,
-    shared::Shared,
+    shared::{Shared, State},
 };
 use crate::{
     api::{WebhookDelivery, WebhookEndpoint, WebhookState},
@@ -36,10 +36,29 @@ pub(super) enum After {
 }
 
 /// Where a message goes now.
-enum Destination {
+pub(super) enum Destination {
+    /// To that endpoint.
     Endpoint(WebhookEndpoint),
+    /// Nowhere: its entry is no longer in the connection.
     Removed,
+    /// Nowhere yet: the connection is missing, or suspended.
     Waits,
+}
+
+/// Where a webhook of an object goes: through the connection that its status names, and no other.
+pub(super) fn destination(state: &State, entry: &Entry, webhook: &str) -> Destination {
+    let status = entry.object.status.as_ref();
+    let pinned = status.and_then(|status| status.connection.as_ref());
+    let connection = state.connections.get(&entry.connection()).filter(|connection| {
+        pinned.is_some_and(|pinned| pinned.uid == connection.uid.as_ref()) && !connection.object.spec.suspend
+    });
+    let Some(connection) = connection else {
+        return Destination::Waits;
+    };
+    let mut entries = connection.object.spec.webhooks.iter();
+    entries
+        .find(|entry| entry.name == webhook)
+        .map_or(Destination::Removed, |entry| Destination::Endpoint(entry.clone()))
 }
 
 impl Shared {
@@ -52,34 +71,46 @@ impl Shared {
             // A finished object's spec cannot be edited; a definition that was replaced let it.
             return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new());
         };
-        if let Some(due) = webhook.next_attempt_time.as_ref().filter(|due| due.0 > self.now()) {
-            return (After::Again(self.moment_of(due.0)), Vec::new());
-        }
         let fact = match entry.memory.tried.get(&webhook.name) {
             // Tried already: what came of it is not in the status yet.
             Some(fact) => fact.clone(),
-            None => {
-                let answer = match self.destination(&entry, &webhook) {
-                    Destination::Waits => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
-                    Destination::Removed => WebhookAnswer::Removed,
-                    Destination::Endpoint(endpoint) => match self.send(&entry, &webhook, &endpoint).await {
-                        Some(answer) => answer,
-                        None => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
-                    },
-                };
-                let name = webhook.name.clone();
-                let fact = Fact::WebhookTried {
-                    name: name.clone(),
-                    answer,
-                    jitter: self.chance.share(),
-                };
-                if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
-                    entry.memory.tried.insert(name, fact.clone());
-                }
-                fact
-            }
+            None => match self.answer(&entry, &webhook).await {
+                Ok(answer) => self.remember_try(delivery, answer),
+                Err(at) => return (After::Again(at), Vec::new()),
+            },
         };
         self.record_delivery(delivery, &request, &fact).await
+    }
+
+    /// What comes of a try now, or when there will be one.
+    async fn answer(&self, entry: &Entry, webhook: &WebhookDelivery) -> Result<WebhookAnswer, Moment> {
+        let destination = destination(&self.lock(), entry, &webhook.name);
+        // Where there is nothing left to be tried, there is nothing to wait for.
+        let waits = !matches!(destination, Destination::Removed);
+        let due = webhook.next_attempt_time.as_ref().map(|due| due.0);
+        if let Some(due) = due.filter(|due| waits && *due > self.now()) {
+            return Err(self.moment_of(due));
+        }
+        let later = self.moment() + DEPENDENCY_PAUSE;
+        match destination {
+            Destination::Waits => Err(later),
+            Destination::Removed => Ok(WebhookAnswer::Removed),
+            Destination::Endpoint(endpoint) => self.send(entry, webhook, &endpoint).await.ok_or(later),
+        }
+    }
+
+    /// What came of a try is remembered until it is in the status.
+    fn remember_try(&self, delivery: &Delivery, answer: WebhookAnswer) -> Fact {
+        let name = delivery.webhook.to_string();
+        let fact = Fact::WebhookTried {
+            name: name.clone(),
+            answer,
+            jitter: self.chance.share(),
+        };
+        if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
+            entry.memory.tried.insert(name, fact.clone());
+        }
+        fact
     }
 
     /// The object and the pending webhook, if there still are such.
@@ -91,31 +122,6 @@ impl Shared {
         let webhook = status.webhooks.iter().find(pending)?.clone();
         let request = entry.request.clone();
         Some((entry, webhook, request))
-    }
-
-    fn destination(&self, entry: &Entry, webhook: &WebhookDelivery) -> Destination {
-        let pinned = entry
-            .object
-            .status
-            .as_ref()
-            .and_then(|status| status.connection.as_ref());
-        let state = self.lock();
-        let connection = state.connections.get(&entry.connection());
-        let usable = connection.filter(|connection| {
-            pinned.is_some_and(|pinned| pinned.uid == connection.uid.as_ref()) && !connection.object.spec.suspend
-        });
-        match usable {
-            None => Destination::Waits,
-            Some(connection) => {
-                let entry = connection
-                    .object
-                    .spec
-                    .webhooks
-                    .iter()
-                    .find(|entry| entry.name == webhook.name);
-                entry.map_or(Destination::Removed, |entry| Destination::Endpoint(entry.clone()))
-            }
-        }
     }
 
     /// Sends the message. Nothing if our own side kept it from being tried: that uses nothing up.

@@ -138,6 +138,11 @@ impl Entry {
         self.object.status.clone().unwrap_or_default()
     }
 
+    /// Whether its owner has deleted it, though somebody's finalizer may keep it for a while.
+    pub fn is_leaving(&self) -> bool {
+        self.deleted || self.object.metadata.deletion_timestamp.is_some()
+    }
+
     /// The connection that the object uses.
     pub fn connection(&self) -> ConnectionName {
         let namespace = self.object.metadata.namespace.as_deref().unwrap_or_default();

@@ -151,6 +151,9 @@ impl<'a> Pass<'a> {
                 self.record(&sight, Fact::Ended(end)).await
             }
             Step::Record(fact) => self.record(&sight, fact).await,
+            // Its owner has deleted it, and only somebody's finalizer keeps it: nothing begins.
+            Step::Look if sight.entry.is_leaving() && !is_unsure(&status) => Flow::Over(self.rest(&sight)),
+            Step::Intend(_) if sight.entry.is_leaving() => Flow::Over(self.rest(&sight)),
             Step::Look => match self.leave(&sight) {
                 Some(view) if !self.looked_in_vain => self.observe(&sight, &view).await,
                 _ => Flow::Over(self.ask(&sight)),
@@ -202,6 +205,14 @@ impl<'a> Pass<'a> {
                 .is_some_and(|connection| connection.is_open());
         let ask = if on_trial { self.ask(sight).ask } else { None };
         Next { at, ask }
+    }
+
+    /// Waits for the time that ends the termination, and asks nothing.
+    fn rest(&self, sight: &Sight) -> Next {
+        Next {
+            ask: None,
+            ..self.ask(sight)
+        }
     }
 
     /// Waits for the connection's lane, and for the time that ends the termination.

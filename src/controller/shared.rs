@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connections::{Connection, Connections},
+    delivery::{Destination, destination},
     index::{ConnectionName, Entry, Index},
     secrets::SigningKeysCache,
     settings::{Chance, Leadership, Settings},
@@ -176,6 +177,8 @@ impl Shared {
             .as_ref()
             .map_or_else(|| "".into(), |pinned| pinned.uid.as_str().into());
         for (webhook, due) in crate::termination::decide::pending_webhooks(status) {
+            // A webhook whose entry was removed ends now, not at its next try.
+            let due = due.filter(|_| !matches!(destination(state, entry, webhook), Destination::Removed));
             let delivery = Delivery {
                 uid: uid.clone(),
                 webhook: webhook.into(),

@@ -302,7 +302,7 @@ impl Pass<'_> {
             paused,
             since_intent: moment.saturating_sub(own.began_moment).max(wall),
             leading: self.shared.leadership.leads(),
-            deleted: entry.deleted || entry.doubtful,
+            deleted: entry.is_leaving() || entry.doubtful,
             held: resolved.held.as_ref(),
             intent: &own.id,
         };

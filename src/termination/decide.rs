@@ -30,6 +30,10 @@ use crate::api::{
 
 /// What is to be done next. One effect a step: its answer comes back as a [`Fact`].
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step is made once and consumed at once, never stored"
+)]
 pub enum Step {
     /// Nothing, until the object changes.
     Rest,

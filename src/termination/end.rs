@@ -231,7 +231,14 @@ impl Draft<'_> {
                     Reason::EndpointRemoved => {
                         format!("Webhook {name} was removed from the connection before it was delivered.")
                     }
-                    _ => format!("Webhook {name} was not accepted in any try of its whole schedule."),
+                    _ => {
+                        let said = find(&self.status.conditions, Type::WebhookDelivered);
+                        let cause = said
+                            .and_then(|said| said.message.strip_prefix(&format!("{}: ", not_accepted(&name))))
+                            .map(|cause| format!(" Last cause: {cause}"))
+                            .unwrap_or_default();
+                        format!("Webhook {name} was not accepted in any try of its whole schedule.{cause}")
+                    }
                 };
                 self.condition(Type::WebhookDelivered, Is::False, reason, &message);
             }

@@ -33,7 +33,8 @@ pub(crate) async fn namespace(prefix: &str) -> (Client, String) {
     )
 }
 
-async fn install(client: Client) {
+/// Installs the kinds, and waits until they are served.
+pub(crate) async fn install(client: Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client);
     let owner = PatchParams::apply("cluster-tests").force();
     for crd in crds() {

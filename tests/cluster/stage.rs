@@ -195,12 +195,22 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) async fn operate_with(&self, settings: Settings) -> Operator {
+        let audit = Lines::default();
+        self.operate_audited(settings, Box::new(audit.clone()), audit).await
+    }
+
+    /// The operator, whose audit log is `sink`, through which the lines come to `audit`.
+    pub(crate) async fn operate_audited(
+        &self,
+        settings: Settings,
+        sink: Box<dyn Write + Send>,
+        audit: Lines,
+    ) -> Operator {
         let clock = SystemClock::shared();
         let (metrics, _registry) = Metrics::new(&clock);
-        let audit = Lines::default();
         let health = Health::new();
         let telemetry = Telemetry {
-            audit: AuditLog::new(Box::new(audit.clone())),
+            audit: AuditLog::new(sink),
             metrics,
             health,
         };
@@ -334,7 +344,9 @@ pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 impl Lines {
     pub(crate) fn json(&self) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        // After a line that could not be written, the next one begins on a line of its own.
+        let lines = text.lines().filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 

@@ -305,7 +305,7 @@ fn an_outage_spends_nothing_and_is_told_once() {
         bench.looked(answer(Look::Failed(failure), Some(503), None));
         let before = bench.status.clone();
         assert_eq!((before.retries, bench.next_attempt()), (0, None), "{failure:?}");
-        assert_ne!(bench.condition(ConditionType::Ready), "absent", "{failure:?}");
+        assert_ne!(bench.condition(Type::Ready), "-", "{failure:?}");
         bench.looked(answer(Look::Failed(Failure::Transient), Some(500), None));
         bench.looks(Look::Unclear(seen("parked")));
         assert_eq!(bench.status, before);

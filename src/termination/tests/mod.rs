@@ -3,11 +3,14 @@
 mod answers;
 mod bench;
 mod conditions;
+mod driver;
 mod ends;
 mod intents;
 #[path = "../../../tests/cluster/kstatus.rs"]
 mod kstatus;
 mod laws;
+mod random_answers;
+mod random_ends;
 mod random_runs;
 mod records;
 mod requests;

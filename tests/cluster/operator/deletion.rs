@@ -31,6 +31,7 @@ async fn deleted_before_anything_was_sent_nothing_is() {
             verdict(object, "Ready") == "Unknown/WaitingForConnection"
         })
         .await;
+    let position = stage.cluster.audit_position();
     stage.delete("guest").await;
     story_until(&operator, "guest", &["outcome"]).await;
     let line = operator.lines().pop().unwrap();
@@ -42,6 +43,11 @@ async fn deleted_before_anything_was_sent_nothing_is() {
     stage.connect(stage.connection("default")).await;
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(stage.calls("guest"), (0, 0));
+    let events = stage.cluster.audit_events_since(position).unwrap();
+    let reads = events.iter().filter(|event| {
+        event.verb == "get" && event.resource == "guestterminations" && event.namespace == stage.namespace
+    });
+    assert_eq!(reads.count(), 1, "one read tells that it is gone");
     operator.stop().await;
 }
 

@@ -154,6 +154,50 @@ async fn suspended_with_an_open_question_it_looks_until_that_is_answered_and_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_waits_while_it_is_suspended() {
+    let stage = Stage::set("held").await;
+    stage.simulator.add_guest(GuestSpec::active("guest"));
+    let operator = stage.operate().await;
+    stage
+        .terminate("guest", json!({"suspend": true, "activeDeadlineSeconds": 8}))
+        .await;
+    stage
+        .until("guest", "suspended", |object| object["status"]["phase"] == "Suspended")
+        .await;
+    tokio::time::sleep(seconds(10)).await;
+    stage.edit("guest", json!({"spec": {"suspend": false}})).await;
+    let object = stage.settled("guest").await;
+    assert_eq!(object["status"]["outcome"], "Terminated");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_several_holds_is_told() {
+    let stage = Stage::bare("held").await;
+    let operator = stage.operate().await;
+    stage.terminate("guest", json!({})).await;
+    for suspend in [true, false, true, false] {
+        stage.edit("guest", json!({"spec": {"suspend": suspend}})).await;
+        let wanted = if suspend {
+            "True/Requested"
+        } else {
+            "False/NotSuspended"
+        };
+        stage
+            .until("guest", wanted, |object| verdict(object, "Suspended") == wanted)
+            .await;
+        tokio::time::sleep(seconds(1)).await;
+    }
+    stage
+        .events_until(
+            "guest",
+            &["ConnectionNotFound", "Resumed", "Resumed", "Suspended", "Suspended"],
+        )
+        .await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn not_after_ends_what_is_suspended() {
     let stage = Stage::set("held").await;
     stage.simulator.add_guest(GuestSpec::active("guest"));

@@ -25,10 +25,11 @@ pub(crate) struct Expected {
     pub(crate) ready: Option<&'static str>,
     /// Status and reason of the condition `RetentionApplied`.
     pub(crate) retention: &'static str,
-    /// Terminate calls that were announced in status.
-    pub(crate) attempts: u64,
-    /// Calls about the guest that the vendor saw: looks and terminate calls.
-    pub(crate) calls: usize,
+    /// Terminate calls that the vendor saw.
+    pub(crate) sent: usize,
+    /// Whether the vendor saw looks at the session. How many is a matter of timing: when another's 429 pauses the
+    /// connection between the intent and the call, the call is not sent, and the next pass looks again.
+    pub(crate) looked: bool,
     /// Whether a call of ours ended the session.
     pub(crate) ended: bool,
     /// Whether the end is announced to the webhook.
@@ -43,8 +44,8 @@ const ENDED: Expected = Expected {
     outcome: "Terminated",
     ready: Some("True Terminated"),
     retention: "True SentWithTermination",
-    attempts: 1,
-    calls: 2,
+    sent: 1,
+    looked: true,
     ended: true,
     announced: true,
     events: &["Normal Terminated"],
@@ -55,8 +56,8 @@ const OVER: Expected = Expected {
     outcome: "AlreadyTerminated",
     ready: Some("True AlreadyTerminated"),
     retention: "Unknown SessionAlreadyClosed",
-    attempts: 0,
-    calls: 1,
+    sent: 0,
+    looked: true,
     ended: false,
     announced: true,
     events: &["Normal AlreadyTerminated"],
@@ -92,8 +93,7 @@ pub(crate) const CASES: [Case; 9] = [
         session: Some("active"),
         fault: Some((429, 1)),
         expected: Expected {
-            attempts: 2,
-            calls: 4,
+            sent: 2,
             events: &["Warning RateLimited", "Normal Terminated"],
             ..ENDED
         },
@@ -103,8 +103,7 @@ pub(crate) const CASES: [Case; 9] = [
         session: Some("active"),
         fault: Some((503, 2)),
         expected: Expected {
-            attempts: 3,
-            calls: 6,
+            sent: 3,
             events: &["Warning AttemptFailed", "Normal Terminated"],
             ..ENDED
         },
@@ -118,8 +117,8 @@ pub(crate) const CASES: [Case; 9] = [
             outcome: "Rejected",
             ready: Some("False Rejected"),
             retention: "Unknown NotSent",
-            attempts: 1,
-            calls: 2,
+            sent: 1,
+            looked: true,
             ended: false,
             announced: false,
             events: &["Warning Rejected"],
@@ -134,8 +133,8 @@ pub(crate) const CASES: [Case; 9] = [
             outcome: "Expired",
             ready: None,
             retention: "Unknown NotSent",
-            attempts: 0,
-            calls: 0,
+            sent: 0,
+            looked: false,
             ended: false,
             announced: false,
             events: &["Warning Expired"],

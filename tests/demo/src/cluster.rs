@@ -3,8 +3,9 @@
 use crate::place::write_private;
 use crate::progress::say;
 use anyhow::{Context, bail, ensure};
-use control_plane::{ControlPlane, Program};
+use control_plane::{ControlPlane, Identity, Program};
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,8 +20,10 @@ const TOKEN: &str = "24h";
 #[derive(Debug, Clone)]
 pub(crate) struct Cluster {
     pub(crate) kubectl: PathBuf,
-    /// The environment variable `KUBECONFIG`; unset: the user's own.
-    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The environment variable `KUBECONFIG`, which may name several files; unset: the user's usual one.
+    pub(crate) kubeconfig: Option<OsString>,
+    /// Of our own cluster: a place for kubectl's cache, which otherwise is in the user's home.
+    pub(crate) cache: Option<PathBuf>,
     pub(crate) context: Option<String>,
     pub(crate) namespace: String,
 }
@@ -28,9 +31,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Our own, as the user `admin`.
     pub(crate) fn own(control_plane: &ControlPlane, namespace: &str) -> anyhow::Result<Self> {
+        let kubeconfig = control_plane.kubeconfig(&Identity::admin(), namespace)?;
         Ok(Self {
             kubectl: Program::Kubectl.path()?,
-            kubeconfig: Some(control_plane.kubeconfig(&control_plane::Identity::admin(), namespace)?),
+            kubeconfig: Some(kubeconfig.into_os_string()),
+            cache: Some(control_plane.data_dir().join("kubectl-cache")),
             context: None,
             namespace: namespace.to_owned(),
         })
@@ -44,15 +49,15 @@ impl Cluster {
         };
         let cluster = Self {
             kubectl,
-            kubeconfig: None,
+            kubeconfig: users_kubeconfig()?,
+            cache: None,
             context: Some(context.to_owned()),
             namespace: namespace.to_owned(),
         };
-        let mut contexts = Command::new(&cluster.kubectl);
-        contexts
-            .args(["config", "get-contexts", "-o", "name"])
-            .kill_on_drop(true);
-        let contexts = control_plane::run(&mut contexts).await?;
+        let contexts = cluster
+            .without_context()
+            .run(&["config", "get-contexts", "-o", "name"])
+            .await?;
         let known: Vec<_> = contexts.lines().collect();
         ensure!(
             known.contains(&context),
@@ -70,7 +75,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Runs kubectl and gives its output.
+    fn without_context(&self) -> Self {
+        Self {
+            context: None,
+            ..self.clone()
+        }
+    }
+
+    /// Runs kubectl, in the folder of the checkout, and gives its output.
     pub(crate) async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut kubectl = Command::new(&self.kubectl);
         kubectl
@@ -78,11 +90,11 @@ impl Cluster {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         if let Some(kubeconfig) = &self.kubeconfig {
-            kubectl
-                .env("KUBECONFIG", kubeconfig)
-                // Its cache of what the server serves, and its preferences, would be those of the user's home.
-                .env("KUBECACHEDIR", kubeconfig.with_extension("cache"))
-                .env("KUBERC", "off");
+            kubectl.env("KUBECONFIG", kubeconfig);
+        }
+        if let Some(cache) = &self.cache {
+            // Neither the user's cache of what is served nor the user's preferences are for this cluster.
+            kubectl.env("KUBECACHEDIR", cache).env("KUBERC", "off");
         }
         if let Some(context) = &self.context {
             kubectl.arg(format!("--context={context}"));
@@ -144,12 +156,13 @@ impl Cluster {
         let ours = self.json(&["config", "view", "--minify", "--flatten", "--raw"]).await?;
         let cluster = &ours["clusters"][0]["cluster"];
         ensure!(cluster.is_object(), "the context names no cluster");
+        let context = json!({ "cluster": "cluster", "user": account, "namespace": namespace });
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{ "name": "cluster", "cluster": cluster }],
             "users": [{ "name": account, "user": { "token": token.trim() } }],
-            "contexts": [{ "name": "operator", "context": { "cluster": "cluster", "user": account, "namespace": namespace } }],
+            "contexts": [{ "name": "operator", "context": context }],
             "current-context": "operator",
         });
         write_private(path, &kubeconfig.to_string())
@@ -172,6 +185,16 @@ fn quoted(arguments: &[&str]) -> String {
         }
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// The user's `KUBECONFIG`, whose paths are relative to where the user is.
+fn users_kubeconfig() -> anyhow::Result<Option<OsString>> {
+    let Some(paths) = std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty()) else {
+        return Ok(None);
+    };
+    let named = std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty());
+    let paths = named.map(std::path::absolute);
+    Ok(Some(std::env::join_paths(paths.collect::<Result<Vec<_>, _>>()?)?))
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {

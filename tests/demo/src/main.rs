@@ -119,7 +119,7 @@ async fn stop(runs: &Path) -> anyhow::Result<()> {
         }
     }
     if !errors.is_empty() {
-        bail!("{}; run it again to try once more", errors.join("; "));
+        bail!("{}", errors.join("\n"));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::progress::{say, waiting};
 use anyhow::Context;
 use control_plane::stop_detached;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What a run has to do away with.
@@ -24,7 +25,7 @@ pub(crate) struct Record {
 pub(crate) struct Theirs {
     kubectl: PathBuf,
     /// The value of `KUBECONFIG` at that time.
-    kubeconfig: Option<PathBuf>,
+    kubeconfig: Option<OsString>,
     context: Option<String>,
     namespace: String,
     /// The names of the definitions that were absent before.
@@ -35,9 +36,7 @@ impl Theirs {
     pub(crate) fn new(cluster: &Cluster, definitions: Vec<String>) -> Self {
         Self {
             kubectl: cluster.kubectl.clone(),
-            kubeconfig: std::env::var_os("KUBECONFIG")
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from),
+            kubeconfig: cluster.kubeconfig.clone(),
             context: cluster.context.clone(),
             namespace: cluster.namespace.clone(),
             definitions,
@@ -50,6 +49,7 @@ impl Theirs {
         let cluster = Cluster {
             kubectl: self.kubectl.clone(),
             kubeconfig: self.kubeconfig.clone(),
+            cache: None,
             context: self.context.clone(),
             namespace: namespace.clone(),
         };
@@ -115,7 +115,14 @@ impl Run {
             }
         }
         if let Some(theirs) = theirs {
-            theirs.remove().await?;
+            theirs.remove().await.with_context(|| {
+                format!(
+                    "not all is removed that the demo made with the context {}; `make demo-stop` tries again. (If the \
+                     cluster itself is gone, delete {})",
+                    theirs.context.as_deref().unwrap_or_default(),
+                    self.path.display()
+                )
+            })?;
         }
         if folder.exists() {
             std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;

@@ -110,59 +110,63 @@ impl Scene {
     /// Leaves all of it running, and says how to use and how to stop it.
     pub(crate) fn keep(self, options: &Options) -> anyhow::Result<()> {
         let folder = self.folder().to_owned();
-        let urls = (
-            self.vendor.get().map(|vendor| vendor.url.clone()).unwrap_or_default(),
-            self.operator
-                .get()
-                .map(|operator| operator.url.clone())
-                .unwrap_or_default(),
-        );
-        for process in [
-            self.operator.into_inner().map(|it| it.process),
-            self.vendor.into_inner().map(|it| it.process),
-        ] {
-            if let Some(process) = process.filter(|process| process.exit_status().is_none()) {
-                process.detach(&folder)?;
-            }
-        }
-        if let Place::Own(control_plane, name) = self.place {
-            control_plane.detach()?;
+        if let Place::Own(_, name) = &self.place {
+            // First of all: what is not written down could not be stopped.
             let record = Record {
                 folder: folder.clone(),
                 theirs: None,
             };
-            Run::record(&options.runs, &name, record)?;
+            Run::record(&options.runs, name, record)?;
         }
-        for line in usage(&self.cluster, &folder, &urls.0, &urls.1) {
-            say(&line);
+        let lines = usage(&self, &folder);
+        let (operator, vendor) = (self.operator.into_inner(), self.vendor.into_inner());
+        let processes = [operator.map(|it| it.process), vendor.map(|it| it.process)];
+        for process in processes.into_iter().flatten() {
+            // One that has ended is why the demo failed, perhaps.
+            if process.exit_status().is_none() {
+                process.detach(&folder)?;
+            }
         }
+        if let Place::Own(control_plane, _) = self.place {
+            control_plane.detach()?;
+        }
+        lines.iter().for_each(|line| say(line));
         Ok(())
     }
 }
 
 /// How to use what was left running.
-fn usage(cluster: &Cluster, folder: &Path, vendor: &str, operator: &str) -> Vec<String> {
+fn usage(scene: &Scene, folder: &Path) -> Vec<String> {
+    let cluster = &scene.cluster;
     let (folder, namespace) = (folder.display(), &cluster.namespace);
     let context = cluster.context.as_ref().map(|context| format!(" --context {context}"));
     let kubectl = format!("{}{}", cluster.kubectl.display(), context.unwrap_or_default());
     let mut lines = vec![String::new(), "== All of it runs on. To use it:".to_owned()];
-    if let Some(kubeconfig) = &cluster.kubeconfig {
+    if let (Some(kubeconfig), Some(_)) = (&cluster.kubeconfig, &cluster.cache) {
         lines.push(format!("  export KUBECONFIG={}", kubeconfig.display()));
     }
     lines.extend([
         format!("  alias k='{kubectl} -n {namespace}'"),
         "  k get gterm -o wide".to_owned(),
         "  k describe gterm retention-not-applied".to_owned(),
-        "To end one more session:".to_owned(),
-        format!(
-            "  curl -sS {vendor}/_control/guests -H 'content-type: application/json' -d '{{\"guests\":[{{\"id\":\"guest-one-more\"}}]}}'"
-        ),
-        format!(
-            "  sed 's/plain-success/one-more/' {}/plain-success.yaml | k apply -f -",
-            crate::play::TERMINATIONS
-        ),
-        format!("The operator's log is {folder}/operator.err, its audit lines {folder}/operator.out, its metrics"),
-        format!("{operator}/metrics; all that the vendor saw: {vendor}/_control/ledger"),
+    ]);
+    if let Some(Vendor { url, .. }) = scene.vendor.get() {
+        let (body, manifests) = (r#"{"guests":[{"id":"guest-one-more"}]}"#, crate::play::TERMINATIONS);
+        lines.extend([
+            "To end one more session:".to_owned(),
+            format!("  curl -sS {url}/_control/guests -H 'content-type: application/json' -d '{body}'"),
+            format!("  sed 's/plain-success/one-more/' {manifests}/plain-success.yaml | k apply -f -"),
+            format!("All that the vendor saw: {url}/_control/ledger"),
+        ]);
+    }
+    if let Some(Operator { url, .. }) = scene.operator.get() {
+        lines.extend([
+            format!("The operator's log: {folder}/operator.err"),
+            format!("Its audit lines:    {folder}/operator.out"),
+            format!("Its metrics:        {url}/metrics"),
+        ]);
+    }
+    lines.extend([
         "To stop all of it, and to remove what it made:".to_owned(),
         "  make demo-stop".to_owned(),
     ]);
@@ -172,7 +176,7 @@ fn usage(cluster: &Cluster, folder: &Path, vendor: &str, operator: &str) -> Vec<
 /// A name that no other run has: of a namespace, and of a record.
 fn unique_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{PREFIX}-{}-{}", now.as_secs() % 1_000_000_000, std::process::id())
+    format!("{PREFIX}-{}-{}", now.as_secs(), std::process::id())
 }
 
 /// Writes a manifest to the folder of the run after changes of its text, and gives its path.

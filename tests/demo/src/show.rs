@@ -5,6 +5,9 @@ use crate::progress::say;
 use crate::scene::Scene;
 use simulator::api::WebhookCall;
 
+/// How many lines of a log are shown.
+const LINES: usize = 20;
+
 /// The webhooks that were received, and whether their signatures hold.
 pub(crate) fn webhooks(webhooks: &[WebhookCall]) {
     let heads = [
@@ -50,6 +53,10 @@ pub(crate) async fn last_words(scene: &Scene) {
     let operator = scene.operator.get().map(|operator| &operator.process);
     let vendor = scene.vendor.get().map(|vendor| &vendor.process);
     for process in [operator, vendor].into_iter().flatten() {
-        say(&format!("the last lines of {}:{}", process.name(), process.tail()));
+        say(&format!("the last lines of the {}'s log:", process.name()));
+        let log = process.stderr();
+        for line in &log[log.len().saturating_sub(LINES)..] {
+            say(&format!("  {line}"));
+        }
     }
 }

@@ -29,8 +29,15 @@ async fn what_it_made_goes_with_it_however_it_ends_and_it_asks_for_nothing_outsi
     let theirs = TheirCluster::start().await;
     let before = theirs.inventory().await;
 
-    let interrupted = theirs.demo("interrupted", &[]);
     let halfway = |line: &str| line.contains("plain-success created");
+    let killed = theirs.demo("killed", &[]);
+    killed.wait_for_line(halfway, WITHIN).await.unwrap();
+    killed.kill_9().await.unwrap();
+    assert_eq!(theirs.records().len(), 1);
+    must_succeed(&theirs.spawn("stop", &["stop"])).await;
+    assert_eq!(theirs.inventory().await, before);
+
+    let interrupted = theirs.demo("interrupted", &[]);
     interrupted.wait_for_line(halfway, WITHIN).await.unwrap();
     interrupted.signal(Signal::INT).unwrap();
     let status = interrupted.wait_exit(WITHIN).await.unwrap();
@@ -49,7 +56,7 @@ async fn what_it_made_goes_with_it_however_it_ends_and_it_asks_for_nothing_outsi
 
     let asked = theirs.asked_by_operators();
     let operators: BTreeSet<_> = asked.iter().map(|(namespace, _)| namespace).collect();
-    assert_eq!(operators.len(), 2, "{operators:?}");
+    assert_eq!(operators.len(), 3, "{operators:?}");
     for (namespace, event) in &asked {
         assert!(namespace.starts_with(PREFIX), "{event:?}");
         // The document that tells what is served is in no namespace, and everybody may read it.
