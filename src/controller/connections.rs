@@ -263,11 +263,10 @@ impl Connection {
         }
     }
 
-    /// Whether the vendor allows so little that nothing can be asked, of which only an answer tells whether it still
-    /// holds.
-    pub fn is_strangled(&self) -> bool {
+    /// Whether it is starved by the vendor's word alone, of which only another answer tells whether it still holds.
+    pub fn is_starved_by_the_vendor(&self) -> bool {
         let own = u32::try_from(self.object.spec.rate_limit.requests_per_minute).unwrap_or_default();
-        own >= Limits::SMALLEST && self.allowed.is_some_and(|allowed| allowed < Limits::SMALLEST)
+        own >= Limits::SMALLEST && self.is_starved()
     }
 
     /// Its credentials were read anew: what was held against the former ones is over.

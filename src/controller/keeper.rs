@@ -103,7 +103,7 @@ fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Mome
             }
             later(due);
         }
-        if connection.is_strangled() {
+        if connection.is_starved_by_the_vendor() {
             let due = connection.allowed_at + shared.settings.pacing.trial_cap;
             if due <= moment {
                 chores.push((name.clone(), Chore::Allowance));

@@ -1,6 +1,10 @@
 //! The operator against a real API server and the simulator.
 
+mod answers;
+mod answers_uncertain;
 mod at_scale;
+mod connections;
+mod connections_credentials;
 mod deadlines;
 mod deletion;
 mod happy_path;
@@ -12,5 +16,7 @@ mod lifecycle_stage;
 mod outage;
 mod process;
 mod suspend;
+mod throttling;
 mod webhooks;
 mod webhooks_schedule;
+mod wrong_address;
