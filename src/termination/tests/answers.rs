@@ -290,7 +290,7 @@ fn what_spends_budget_backs_off_and_is_tried_again() {
     }
 }
 
-/// While the breaker is open no budget is spent, and an object that only waits is not written.
+/// While the breaker is open no budget is spent, and an object that only waits is not written again.
 #[test]
 fn an_outage_spends_nothing_and_is_told_once() {
     for failure in [

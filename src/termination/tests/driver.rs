@@ -308,9 +308,9 @@ impl Run {
         }
         let open = self.bench.status.current_attempt.clone().unwrap();
         let socket = AtTheSocket {
+            paused: false,
             since_intent: instants::between(began, self.bench.now),
             leading: true,
-            paused: false,
             deleted: false,
             held: self.bench.held.as_ref(),
             intent: &open.id,

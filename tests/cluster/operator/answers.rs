@@ -57,8 +57,8 @@ async fn a_session_that_is_over_is_already_terminated_whatever_it_calls_that() {
         assert_eq!(events.len(), 1, "{events:?}");
         assert_eq!(events[0].0, "Normal");
     }
-    assert_eq!(stage.count(Operation::Observe), states.len());
-    assert_eq!(stage.count(Operation::Terminate), 0);
+    assert_eq!(stage.calls(Operation::Observe), states.len());
+    assert_eq!(stage.calls(Operation::Terminate), 0);
     assert_eq!(operator.lines().len(), states.len());
 }
 
@@ -119,14 +119,14 @@ async fn a_session_that_is_not_there_is_over_once_the_route_is_proven_or_the_cod
         stage.terminate(name, json!({})).await;
         stage.waits(name, "Unknown/RouteNotProven").await;
     }
-    stage.warmed_up().await;
+    stage.warm_up().await;
     for name in ["unknown", "gone", "empty"] {
         let object = stage.settled(name).await;
         assert_eq!(object["status"]["outcome"], "AlreadyTerminated");
         assert_eq!(object["status"]["audit"]["duplicateTermination"], true);
     }
     assert_eq!(
-        stage.count(Operation::Terminate),
+        stage.calls(Operation::Terminate),
         0,
         "the ledger was cleared after the warm-up"
     );
@@ -148,14 +148,14 @@ async fn a_session_that_ends_between_look_and_call_was_ended_by_somebody_else() 
     assert_eq!(object["status"]["attempts"], 1);
     assert_eq!(object["status"]["history"][0]["result"], "Gone");
     assert_eq!(verdict(&object, "SessionValidated"), "True/SessionActive");
-    assert_eq!(stage.count(Operation::Terminate), 1);
+    assert_eq!(stage.calls(Operation::Terminate), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_nobody_knows_is_never_green_and_nothing_is_sent() {
     let stage = Stage::set("unclear").await;
     let operator = stage.operate_with(stage.settings().scaled(0.05)).await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     stage.simulator.add_guest(GuestSpec::in_state("guest-1", "hibernating"));
     stage.terminate("guest-1", json!({"backoffLimit": 2})).await;
     let object = stage.settled("guest-1").await;
@@ -165,8 +165,8 @@ async fn a_state_that_nobody_knows_is_never_green_and_nothing_is_sent() {
     let message = condition(&object, "Ready")["message"].as_str().unwrap();
     assert!(message.contains("\"hibernating\""), "{message}");
     assert_eq!(kstatus(&object), Kstatus::Failed);
-    assert_eq!(stage.count(Operation::Observe), 3);
-    assert_eq!(stage.count(Operation::Terminate), 0);
+    assert_eq!(stage.calls(Operation::Observe), 3);
+    assert_eq!(stage.calls(Operation::Terminate), 0);
     stage.events_with("guest-1", "RetriesExhausted").await;
     stage.events_with("guest-1", "AttemptFailed").await;
     let outcome = operator.lines().pop().unwrap();
@@ -252,7 +252,7 @@ async fn a_refusal_that_may_have_come_too_late_is_final_after_a_look() {
 async fn a_forbidden_object_waits_alone() {
     let stage = Stage::set("forbidden").await;
     let operator = stage.operate_with(stage.settings().scaled(0.01)).await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     stage.simulator.add_guest(GuestSpec::active("guest-0"));
     stage.simulator.add_guest(GuestSpec::active("guest-1"));
     let fault = FaultSpec::on(Operation::Terminate)
@@ -286,7 +286,7 @@ async fn three_forbidden_objects_are_the_connections_trouble_until_one_gets_thro
     settings.pacing.trial_cap = std::time::Duration::from_secs(3);
     settings.policy.permission_pause = std::time::Duration::from_secs(3);
     let _operator = stage.operate_with(settings).await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     let fault = FaultSpec::on(Operation::Observe).answer(refusal(403, "missing.any.permissions"));
     stage.simulator.add_fault(fault).unwrap();
     let names: Vec<String> = (0..6).map(|index| format!("guest-{index}")).collect();
@@ -303,7 +303,7 @@ async fn three_forbidden_objects_are_the_connections_trouble_until_one_gets_thro
         stage.terminate(name, json!({})).await;
         stage.waits(name, "Unknown/PermissionDenied").await;
     }
-    let asked = stage.count(Operation::Observe);
+    let asked = stage.calls(Operation::Observe);
     assert!(
         asked <= 4,
         "one pass at a time, seconds apart, after the first three: {asked}"

@@ -96,7 +96,7 @@ async fn a_secret_that_is_missing_incomplete_or_malformed_is_named_and_its_repai
     says("holds a control character or more than one line").await;
     stage.edit_secret("later", &[("clientSecret", Some(""))]).await;
     says("is empty").await;
-    assert_eq!(stage.count(Operation::Token), 0);
+    assert_eq!(stage.calls(Operation::Token), 0);
     stage
         .edit_secret("later", &[("clientSecret", Some(simulator::CLIENT_SECRET))])
         .await;
@@ -140,7 +140,7 @@ async fn http_is_refused_unless_the_operator_may_use_it() {
 async fn a_suspended_connection_stops_calls_and_webhooks_and_not_for_ever() {
     let stage = Stage::set("suspended").await;
     let _operator = stage.operate().await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     // One object whose webhook is still to be delivered, one that is still to be asked about.
     stage.simulator.set_outage(Outage {
         webhooks: Some(OutageKind::Unavailable),
@@ -148,9 +148,7 @@ async fn a_suspended_connection_stops_calls_and_webhooks_and_not_for_ever() {
     });
     terminate(&stage, "guest-0").await;
     stage.finished("guest-0").await;
-    stage
-        .edit_connection("default", json!({"spec": {"suspend": true}}))
-        .await;
+    stage.edit_connection("default", json!({"suspend": true})).await;
     let connection = stage.connection_says("default", "Unknown/Suspended").await;
     assert_eq!(verdict(&connection, "Stalled"), "absent");
     stage.simulator.set_outage(Outage::default());
@@ -164,9 +162,7 @@ async fn a_suspended_connection_stops_calls_and_webhooks_and_not_for_ever() {
     assert_eq!(before.calls.len(), after.calls.len());
     assert_eq!(before.webhooks.len(), after.webhooks.len());
 
-    stage
-        .edit_connection("default", json!({"spec": {"suspend": false}}))
-        .await;
+    stage.edit_connection("default", json!({"suspend": false})).await;
     ends_well(&stage, "guest-1").await;
     let object = stage.settled("guest-0").await;
     assert_eq!(verdict(&object, "WebhookDelivered"), "True/Delivered");
@@ -181,7 +177,7 @@ async fn a_suspended_connection_stops_calls_and_webhooks_and_not_for_ever() {
 async fn a_connection_of_the_same_name_is_not_the_one_that_was_asked() {
     let stage = Stage::set("pinned").await;
     let _operator = stage.operate_with(stage.settings().scaled(0.05)).await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     // An attempt that left nothing behind but its pin.
     let reset = FaultAction::Reset { after_effect: false };
     let fault = FaultSpec::on(Operation::Terminate).guest("guest-1").action(reset);
@@ -199,7 +195,7 @@ async fn a_connection_of_the_same_name_is_not_the_one_that_was_asked() {
     let object = stage.until("guest-1", "another connection", other).await;
     assert_eq!(verdict(&object, "Ready"), "Unknown/WaitingForConnection");
     assert_eq!(kstatus(&object), Kstatus::InProgress);
-    let before = stage.count(Operation::Terminate);
+    let before = stage.calls(Operation::Terminate);
     // The new one serves who has no history.
     terminate(&stage, "guest-2").await;
     ends_well(&stage, "guest-2").await;
@@ -212,7 +208,7 @@ async fn a_connection_of_the_same_name_is_not_the_one_that_was_asked() {
 async fn an_outage_says_what_it_is_and_is_over_when_it_is_over() {
     let stage = Stage::set("outage").await;
     let _operator = stage.operate_with(stage.settings().scaled(0.1)).await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     stage.simulator.set_outage(Outage::vendor(OutageKind::Unavailable));
     let position = stage.cluster.audit_position();
     for index in 0..10 {
@@ -260,7 +256,7 @@ async fn fifty_objects_are_three_writes_of_the_connection_at_most() {
     assert_eq!(kstatus(&connection), Kstatus::Current);
     let writes = stage.status_writes(position, "genesysconnections", "default");
     assert!((1..=3).contains(&writes), "{writes}");
-    assert_eq!(stage.count(Operation::Token), 1);
+    assert_eq!(stage.calls(Operation::Token), 1);
     let quiet = stage.cluster.audit_position();
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(stage.writes_since(quiet), []);
@@ -275,7 +271,7 @@ async fn a_connection_that_nobody_used_yet_says_that_it_is_ready() {
     assert_eq!(verdict(&connection, "Reconciling"), "absent");
     assert_eq!(kstatus(&connection), Kstatus::Current);
     assert_ne!(connection["status"]["tokenExpirationTime"], Value::Null);
-    assert_eq!(stage.count(Operation::Observe), 0);
+    assert_eq!(stage.calls(Operation::Observe), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ async fn many(stage: &Stage<'_>, count: usize) -> Vec<String> {
 async fn a_token_that_died_is_renewed_once_for_all_who_are_under_way() {
     let stage = Stage::set("revoked").await;
     let _operator = stage.operate().await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     // Slow answers, so that many are under way together.
     let slow = FaultSpec {
         delay_before_ms: 300,
@@ -41,7 +41,7 @@ async fn a_token_that_died_is_renewed_once_for_all_who_are_under_way() {
         assert_eq!(object["status"]["retries"].as_i64().unwrap_or(0), 0);
         assert!(stage.events_of(&name).await.iter().all(|event| event.0 == "Normal"));
     }
-    assert_eq!(stage.count(Operation::Token), 1);
+    assert_eq!(stage.calls(Operation::Token), 1);
     let refused = stage.calls_about(Operation::Observe, |call| call.status == Some(401));
     assert!((1..=10).contains(&refused.len()), "{}", refused.len());
 }
@@ -50,7 +50,7 @@ async fn a_token_that_died_is_renewed_once_for_all_who_are_under_way() {
 async fn a_token_that_dies_between_look_and_call_is_renewed_under_the_same_intent() {
     let stage = Stage::set("midway").await;
     let operator = stage.operate().await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     let once = FaultSpec::on(Operation::Terminate)
         .times(1)
         .answer(ScriptedAnswer::vendor(401));
@@ -60,8 +60,8 @@ async fn a_token_that_dies_between_look_and_call_is_renewed_under_the_same_inten
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["attempts"], 1);
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
-    assert_eq!(stage.count(Operation::Terminate), 2);
-    assert_eq!(stage.count(Operation::Token), 1);
+    assert_eq!(stage.calls(Operation::Terminate), 2);
+    assert_eq!(stage.calls(Operation::Token), 1);
     let lines = operator.lines();
     let of = |kind: &str| {
         lines
@@ -76,7 +76,7 @@ async fn a_token_that_dies_between_look_and_call_is_renewed_under_the_same_inten
 async fn refused_for_good_everybody_waits_and_a_new_secret_wakes_them() {
     let stage = Stage::set("invalid").await;
     let _operator = stage.operate().await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     let slow = FaultSpec {
         delay_before_ms: 200,
         ..FaultSpec::on(Operation::Observe)
@@ -97,12 +97,12 @@ async fn refused_for_good_everybody_waits_and_a_new_secret_wakes_them() {
     }
     stage.events_with(&names[0], "CredentialsInvalid").await;
     // Whoever was under way asked twice; then the connection asks for nobody, and nobody is written again.
-    let (looks, tokens) = (stage.count(Operation::Observe), stage.count(Operation::Token));
+    let (looks, tokens) = (stage.calls(Operation::Observe), stage.calls(Operation::Token));
     assert!(looks <= 20, "at most ten were under way: {looks}");
     assert!(tokens <= 3, "{tokens}");
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(stage.count(Operation::Observe), looks);
-    assert_eq!(stage.count(Operation::Token), tokens);
+    assert_eq!(stage.calls(Operation::Observe), looks);
+    assert_eq!(stage.calls(Operation::Token), tokens);
     for name in &names {
         assert_eq!(stage.status_writes(position, "guestterminations", name), 1, "{name}");
     }
@@ -128,7 +128,7 @@ async fn refused_together_is_refused_once_and_tried_again_after_the_first_pause(
     let mut settings = stage.settings();
     settings.pacing.trial = Duration::from_secs(2);
     let _operator = stage.operate_with(settings).await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     let refused = FaultSpec {
         delay_before_ms: 300,
         ..FaultSpec::on(Operation::Observe)
@@ -174,7 +174,7 @@ async fn wrong_credentials_are_told_asked_about_slowly_and_replaced_at_once() {
         assert!(!told.contains("canary-wrong-secret"), "{told}");
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(stage.count(Operation::Token), 1, "the next try is half a minute away");
+    assert_eq!(stage.calls(Operation::Token), 1, "the next try is half a minute away");
     let began = Instant::now();
     stage
         .edit_secret("genesys", &[("clientSecret", Some(simulator::CLIENT_SECRET))])
@@ -189,7 +189,7 @@ async fn wrong_credentials_are_told_asked_about_slowly_and_replaced_at_once() {
 async fn a_secret_that_is_rotated_while_calls_are_made_fails_nobody() {
     let stage = Stage::set("rotated").await;
     let _operator = stage.operate().await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     stage.simulator.set_client(Client::new("rotated", "rotated-secret"));
     let rotated = [("clientId", Some("rotated")), ("clientSecret", Some("rotated-secret"))];
     let names = many(&stage, 10).await;
@@ -221,9 +221,9 @@ async fn a_token_endpoint_that_is_down_is_asked_slowly_and_holds_everybody() {
     );
     assert_eq!(kstatus(&connection), Kstatus::InProgress);
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let asked = stage.count(Operation::Token);
+    let asked = stage.calls(Operation::Token);
     assert!((1..=3).contains(&asked), "2 s, then 4 s: {asked}");
-    assert_eq!(stage.count(Operation::Observe), 0);
+    assert_eq!(stage.calls(Operation::Observe), 0);
     stage.simulator.clear_faults();
     for name in &names {
         let object = stage.settled(name).await;

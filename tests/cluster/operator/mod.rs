@@ -1,7 +1,6 @@
 //! The operator against a real API server and the simulator.
 
 mod answers;
-mod answers_stage;
 mod answers_uncertain;
 mod at_scale;
 mod connections;

@@ -32,7 +32,7 @@ async fn a_pause_that_the_vendor_asks_for_is_everybodys_and_outlives_the_process
 ) {
     let stage = Stage::set("paused").await;
     let operator = stage.operate().await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     let answer = ScriptedAnswer {
         date_offset_seconds: ahead,
         ..ScriptedAnswer::vendor(429).retry_after(retry_after)
@@ -86,14 +86,14 @@ async fn a_pause_ends_though_nobody_is_left_to_ask() {
         .unwrap();
     let connection = stage.connection_says("default", "True/TokenValid").await;
     assert_eq!(connection["status"]["rateLimit"]["pausedUntil"], Value::Null);
-    assert_eq!(stage.count(Operation::Observe), 1);
+    assert_eq!(stage.calls(Operation::Observe), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_that_came_together_are_one_pause() {
     let stage = Stage::set("together").await;
     let _operator = stage.operate().await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     let throttled = FaultSpec {
         delay_before_ms: 500,
         ..FaultSpec::on(Operation::Observe).times(10)
@@ -118,7 +118,7 @@ async fn refusals_that_came_together_are_one_pause() {
 async fn a_429_on_the_call_itself_proves_that_nothing_happened() {
     let stage = Stage::set("callpaused").await;
     let _operator = stage.operate().await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     let answer = ScriptedAnswer::vendor(429).retry_after(RetryAfter::Seconds(2));
     let once = FaultSpec::on(Operation::Terminate).times(1).answer(answer);
     stage.simulator.add_fault(once).unwrap();
@@ -172,7 +172,7 @@ async fn an_allowance_too_small_for_anything_is_left_again_by_itself() {
     let mut settings = stage.settings();
     settings.pacing.trial_cap = Duration::from_secs(3);
     let _operator = stage.operate_with(settings).await;
-    stage.warmed_up().await;
+    stage.warm_up().await;
     let answer = ScriptedAnswer::vendor(503).header("inin-ratelimit-allowed", "3");
     let once = FaultSpec::on(Operation::Observe).times(1).answer(answer);
     stage.simulator.add_fault(once).unwrap();
@@ -198,9 +198,9 @@ async fn a_limit_below_five_calls_a_minute_stops_everything_and_says_so() {
     let object = stage.waits("guest-0", "Unknown/RateLimited").await;
     let message = condition(&object, "Ready")["message"].as_str().unwrap();
     assert!(message.contains("Raise spec.rateLimit.requestsPerMinute"), "{message}");
-    assert_eq!(stage.count(Operation::Observe), 0);
+    assert_eq!(stage.calls(Operation::Observe), 0);
     stage
-        .edit_connection("default", json!({"spec": {"rateLimit": {"requestsPerMinute": 6000}}}))
+        .edit_connection("default", json!({"rateLimit": {"requestsPerMinute": 6000}}))
         .await;
     assert_eq!(stage.settled("guest-0").await["status"]["outcome"], "Terminated");
     stage.connection_says("default", "True/TokenValid").await;

@@ -69,7 +69,7 @@ async fn a_gateways_404_is_nobodys_end_and_both_objects_say_what_to_check(#[case
         assert_eq!(kstatus(&object), Kstatus::InProgress);
     }
     // Many probes later nothing is spent, nothing is sent, and nothing has ended.
-    let probes = || stage.count(Operation::Other);
+    let probes = || stage.calls(Operation::Other);
     while probes() < 12 {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -132,7 +132,7 @@ async fn a_perfectly_shaped_not_found_of_an_unknown_path_is_nobodys_end() {
         assert!(message(&object, "Ready").contains("See the connection's condition RouteProven"));
     }
     // Each got its own first look, and then they wait together.
-    assert_eq!(stage.count(Operation::Other), names.len());
+    assert_eq!(stage.calls(Operation::Other), names.len());
 
     // Created again under the same name, at the right address.
     stage.simulator.add_guest(GuestSpec::active("guest-0"));
@@ -158,7 +158,7 @@ async fn the_users_own_word_makes_a_404_believable() {
     let _operator = stage.operate().await;
     unproven(&stage, &["guest-0", "guest-1"]).await;
     stage
-        .edit_connection("default", json!({"spec": {"notFound": {"trust": "Always"}}}))
+        .edit_connection("default", json!({"notFound": {"trust": "Always"}}))
         .await;
     for name in ["guest-0", "guest-1"] {
         let object = stage.settled(name).await;
@@ -166,7 +166,7 @@ async fn the_users_own_word_makes_a_404_believable() {
         assert_eq!(object["status"]["audit"]["duplicateTermination"], true);
         assert_eq!(verdict(&object, "RetentionApplied"), "Unknown/SessionAlreadyClosed");
     }
-    assert_eq!(stage.count(Operation::Terminate), 0);
+    assert_eq!(stage.calls(Operation::Terminate), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,15 +181,12 @@ async fn a_new_code_of_the_facades_makes_all_who_wait_look_again() {
     let fault = FaultSpec::on(Operation::Observe).answer(ScriptedAnswer::new(404, facade));
     stage.simulator.add_fault(fault).unwrap();
     stage
-        .edit_connection(
-            "default",
-            json!({"spec": {"notFound": {"codes": ["facade.session.over"]}}}),
-        )
+        .edit_connection("default", json!({"notFound": {"codes": ["facade.session.over"]}}))
         .await;
     for name in names {
         assert_eq!(stage.settled(name).await["status"]["outcome"], "AlreadyTerminated");
     }
-    assert_eq!(stage.count(Operation::Observe), 2 * names.len());
+    assert_eq!(stage.calls(Operation::Observe), 2 * names.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +202,7 @@ async fn a_guest_that_is_read_proves_the_route_for_everybody() {
     }
     let proven = |connection: &Value| verdict(connection, "RouteProven") == "True/GuestRead";
     stage.connection_until("default", "proven", proven).await;
-    assert_eq!(stage.count(Operation::Terminate), 1);
+    assert_eq!(stage.calls(Operation::Terminate), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,5 +262,5 @@ async fn a_token_address_that_leads_elsewhere_is_named() {
     );
     let object = stage.settled("guest-1").await;
     assert_eq!(object["status"]["outcome"], "DeadlineExceeded");
-    assert_eq!(stage.count(Operation::Observe), 0);
+    assert_eq!(stage.calls(Operation::Observe), 0);
 }
