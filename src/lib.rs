@@ -11,11 +11,15 @@
 pub mod api;
 
 #[cfg(feature = "operator")]
+pub mod app;
+#[cfg(feature = "operator")]
 pub mod cli;
 #[cfg(feature = "operator")]
 pub mod clock;
 #[cfg(feature = "operator")]
 pub mod cluster;
+#[cfg(feature = "operator")]
+pub mod controller;
 #[cfg(feature = "operator")]
 pub mod genesys;
 #[cfg(feature = "operator")]

@@ -215,3 +215,88 @@ where
     });
     StreamBody::new(bounded).boxed_unsync()
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use kube::{
+        Api,
+        api::{ListParams, WatchParams},
+    };
+
+    use super::*;
+    use crate::{
+        api::GuestTermination,
+        cluster::testing::{Answer, Then, cluster},
+    };
+
+    fn cause(error: &kube::Error) -> Option<DeadlineExceeded> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref::<DeadlineExceeded>() {
+                return Some(*found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_without_an_answer_ends() {
+        let (cluster, _) = cluster(|_| Answer::Never);
+        let started = tokio::time::Instant::now();
+        let api: Api<GuestTermination> = Api::all(cluster.client);
+        let error = api.list(&ListParams::default()).await.unwrap_err();
+        assert_eq!(cause(&error), Some(DeadlineExceeded::Answer), "{error:?}");
+        assert_eq!(started.elapsed().as_secs(), ANSWER_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_whose_body_stops_ends() {
+        let (cluster, _) = cluster(|_| Answer::chunks(vec!["{\"kind\":".to_owned()], Then::Silence));
+        let started = tokio::time::Instant::now();
+        let api: Api<GuestTermination> = Api::all(cluster.client);
+        let error = api.list(&ListParams::default()).await.unwrap_err();
+        assert!(
+            error.to_string().contains("did not finish") || cause(&error).is_some(),
+            "{error:?}"
+        );
+        assert_eq!(started.elapsed().as_secs(), BODY_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_of_a_watch_is_bounded_and_its_body_is_not() {
+        let (silent, _) = cluster(|_| Answer::Never);
+        let api: Api<GuestTermination> = Api::all(silent.client);
+        let Err(error) = api.watch(&WatchParams::default(), "1").await else {
+            panic!("the watch started");
+        };
+        assert_eq!(cause(&error), Some(DeadlineExceeded::Answer));
+
+        let (open, _) = cluster(|_| Answer::chunks(Vec::new(), Then::Silence));
+        let api: Api<GuestTermination> = Api::all(open.client);
+        let watch = api.watch(&WatchParams::default(), "1").await.unwrap();
+        let first = tokio::time::timeout(Duration::from_secs(280), Box::pin(watch).as_mut().next()).await;
+        assert!(first.is_err(), "an idle watch was cut");
+    }
+
+    #[tokio::test]
+    async fn a_missing_kubeconfig_says_what_to_check() {
+        let options = ClientOptions {
+            kubeconfig: Some("/nonexistent/kubeconfig".into()),
+            context: None,
+        };
+        let error = connect(&options, crate::clock::SystemClock::shared())
+            .await
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("--kubeconfig"), "{error}");
+    }
+
+    #[test]
+    fn a_watch_is_told_by_its_query() {
+        let watch = |target: &str| is_watch(&Request::get(target).body(()).unwrap());
+        assert!(watch("/a?watch=true&resourceVersion=1") && watch("/a?resourceVersion=1&watch=1"));
+        assert!(!watch("/a?limit=500") && !watch("/a") && !watch("/a?labelSelector=watch%3Dtrue"));
+    }
+}

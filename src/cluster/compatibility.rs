@@ -139,3 +139,102 @@ fn missing(own: &Value, served: &Value, path: &str, fields: &mut BTreeSet<String
         missing(&own["items"], &served["items"], path, fields);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::testing::{Answer, cluster};
+
+    /// What a server publishes that has the kinds of this version.
+    fn document() -> Value {
+        let mut schemas = serde_json::Map::new();
+        for (kind, mut schema) in [own_schema::<GuestTermination>(), own_schema::<GenesysConnection>()] {
+            schema["x-kubernetes-group-version-kind"] = json!([{"group": GROUP, "kind": kind, "version": VERSION}]);
+            schemas.insert(format!("dev.guestops.v1alpha1.{kind}"), schema);
+        }
+        json!({"openapi": "3.0.0", "components": {"schemas": schemas}})
+    }
+
+    async fn check(document: Value) -> Compatibility {
+        let (cluster, log) = cluster(move |_| Answer::json(200, &document));
+        let result = cluster.compatibility().await.unwrap();
+        assert_eq!(log.lock().unwrap()[0].target, "/openapi/v3/apis/guestops.dev/v1alpha1");
+        result
+    }
+
+    fn status(document: &mut Value) -> &mut Value {
+        &mut document["components"]["schemas"]["dev.guestops.v1alpha1.GuestTermination"]["properties"]["status"]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kinds_of_this_version_fit() {
+        assert_eq!(check(document()).await, Compatibility::Compatible);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_field_that_safety_rests_on_is_looked_for() {
+        for field in [
+            "currentAttempt",
+            "mayHaveApplied",
+            "settled",
+            "finished",
+            "attempts",
+            "nextAttemptTime",
+            "webhooks",
+        ] {
+            let mut old = document();
+            status(&mut old)["properties"]
+                .as_object_mut()
+                .unwrap()
+                .remove(field)
+                .unwrap();
+            let fields = vec![format!("GuestTermination.status.{field}")];
+            assert_eq!(check(old).await, Compatibility::FieldsMissing { fields });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fields_inside_are_looked_for_too() {
+        let mut old = document();
+        status(&mut old)["properties"]["currentAttempt"]["properties"]
+            .as_object_mut()
+            .unwrap()
+            .remove("holder");
+        let history = &mut status(&mut old)["properties"]["history"]["items"]["properties"];
+        history.as_object_mut().unwrap().remove("id").unwrap();
+        let Compatibility::FieldsMissing { fields } = check(old).await else {
+            panic!("not noticed");
+        };
+        assert_eq!(
+            fields,
+            [
+                "GuestTermination.status.currentAttempt.holder",
+                "GuestTermination.status.history.id"
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_schema_that_keeps_everything_fits() {
+        let mut open = document();
+        *status(&mut open) = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        assert_eq!(check(open).await, Compatibility::Compatible);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn kinds_that_are_not_there_are_named_with_what_to_do() {
+        let (cluster, _) = cluster(|_| Answer::text(404, "404 page not found"));
+        let result = cluster.compatibility().await.unwrap();
+        let kinds = vec!["GuestTermination".to_owned(), "GenesysConnection".to_owned()];
+        assert_eq!(result, Compatibility::NotInstalled { kinds });
+        assert!(result.to_string().contains("kubectl apply -f crds/"), "{result}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_down_says_nothing_of_the_kinds() {
+        let (cluster, _) = cluster(|_| Answer::text(503, "starting"));
+        assert!(matches!(cluster.compatibility().await, Err(ReadError::Unanswered(_))));
+    }
+}

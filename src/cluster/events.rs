@@ -218,3 +218,140 @@ fn event_name(notice: &Notice) -> String {
         hash
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        api::GuestTermination,
+        cluster::testing::{Answer, Log, cluster, termination},
+    };
+
+    fn notice() -> Notice {
+        Notice {
+            regarding: Regarding::of(&termination("a", "7")),
+            kind: NoticeKind::Warning,
+            reason: "AttemptFailed".to_owned(),
+            action: "Terminate".to_owned(),
+            note: "the vendor answered 503".to_owned(),
+            discriminator: "attempt-1".to_owned(),
+        }
+    }
+
+    async fn publish(answer: impl Fn() -> Answer + Send + 'static, notice: &Notice) -> (Log, String) {
+        let (cluster, log) = cluster(move |_| answer());
+        let (metrics, registry) = Metrics::new(cluster.clock());
+        Publisher::new(cluster, "pod-1", metrics).publish(notice).await;
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        (log, text)
+    }
+
+    fn counted(metrics: &str, result: &str) -> bool {
+        metrics.contains(&format!("guest_termination_events_total{{result=\"{result}\"}} 1\n"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_what_kubectl_describe_shows() {
+        let (log, metrics) = publish(|| Answer::json(201, &json!({})), &notice()).await;
+        let asked = log.lock().unwrap()[0].clone();
+        let path = asked.target.split('?').next();
+        assert_eq!(path, Some("/apis/events.k8s.io/v1/namespaces/care/events"));
+        let mut event = asked.body;
+        let time = event.as_object_mut().unwrap().remove("eventTime").unwrap();
+        assert!(
+            time.as_str().unwrap().len() >= "2026-01-01T00:00:00.000000Z".len(),
+            "{time}"
+        );
+        let name = event["metadata"]["name"].as_str().unwrap().to_owned();
+        assert!(name.starts_with("a.") && name.len() == 22, "{name}");
+        let expected = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "metadata": {"name": name, "namespace": "care"},
+            "regarding": {"apiVersion": "guestops.dev/v1alpha1", "kind": "GuestTermination", "namespace": "care",
+                "name": "a", "uid": "uid-a", "resourceVersion": "7"},
+            "reportingController": "guestops.dev/guest-termination-operator", "reportingInstance": "pod-1",
+            "type": "Warning", "reason": "AttemptFailed", "action": "Terminate", "note": "the vendor answered 503",
+        });
+        assert_eq!(event, expected);
+        assert!(counted(&metrics, "written"), "{metrics}");
+    }
+
+    #[test]
+    fn the_same_fact_has_the_same_name_and_another_one_has_not() {
+        let name = |change: fn(&mut Notice)| {
+            let mut notice = notice();
+            change(&mut notice);
+            event_name(&notice)
+        };
+        let same = name(|_| ());
+        assert_eq!(same, name(|notice| notice.note = "other words".to_owned()));
+        assert_eq!(
+            same,
+            name(|notice| notice.regarding.object.resource_version = "8".to_owned())
+        );
+        assert_ne!(same, name(|notice| notice.discriminator = "attempt-2".to_owned()));
+        assert_ne!(same, name(|notice| notice.reason = "Rejected".to_owned()));
+        assert_ne!(same, name(|notice| notice.regarding.object.uid = "uid-b".to_owned()));
+    }
+
+    #[test]
+    fn names_and_notes_fit_whatever_comes() {
+        for name in [
+            "a".repeat(253),
+            format!("{}.b", "a".repeat(231)),
+            "Not a name ä".to_owned(),
+            String::new(),
+        ] {
+            let mut notice = notice();
+            notice.regarding.object.name = name;
+            let name = event_name(&notice);
+            assert!(is_object_name(&name), "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_note_is_cut_on_a_character() {
+        let mut notice = notice();
+        notice.note = "ä\n".repeat(2_000);
+        let (log, _) = publish(|| Answer::json(201, &json!({})), &notice).await;
+        let note = log.lock().unwrap()[0].body["note"].as_str().unwrap().to_owned();
+        assert!(
+            note.len() <= 1_024 && note.len() > 1_000 && !note.contains('\n'),
+            "{}",
+            note.len()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_counted_and_nobodys_trouble() {
+        let exists = || Answer::status(409, "AlreadyExists", &json!({}));
+        let causes = json!({"causes": [{"reason": "NamespaceTerminating", "message": "being terminated"}]});
+        let ends = move || Answer::status(403, "Forbidden", &causes);
+        let no_namespace = || Answer::status(404, "NotFound", &json!({"name": "care"}));
+        let forbidden = || Answer::status(403, "Forbidden", &json!({}));
+        assert!(counted(&publish(exists, &notice()).await.1, "already_there"));
+        assert!(counted(&publish(ends, &notice()).await.1, "namespace_gone"));
+        assert!(counted(&publish(no_namespace, &notice()).await.1, "namespace_gone"));
+        assert!(counted(&publish(forbidden, &notice()).await.1, "failed"));
+        let started = tokio::time::Instant::now();
+        assert!(counted(&publish(|| Answer::Never, &notice()).await.1, "failed"));
+        assert_eq!(started.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_undecodable_object_can_be_spoken_of() {
+        let mut notice = notice();
+        notice.regarding = Regarding::undecoded::<GuestTermination>(Identity {
+            namespace: "care".to_owned(),
+            name: "bad".to_owned(),
+            ..Identity::default()
+        });
+        let (log, _) = publish(|| Answer::json(201, &json!({})), &notice).await;
+        let regarding: Value = log.lock().unwrap()[0].body["regarding"].clone();
+        assert_eq!(regarding["name"], "bad");
+        assert_eq!(regarding.get("uid"), None);
+    }
+}

@@ -162,7 +162,7 @@ impl fmt::Debug for Secret {
 impl Cluster {
     /// The present version of a Secret, by a GET of its metadata alone.
     pub async fn secret_version(&self, namespace: &str, name: &str) -> Result<SecretVersion, SecretError> {
-        let request = self.secret_request(namespace, name, Request::get_metadata)?;
+        let request = secret_request(namespace, name, Request::get_metadata)?;
         let body = self.call(request).await.map_err(|error| secret_error(name, error))?;
         let object: PartialObjectMeta<core::Secret> = serde_json::from_slice(&body).map_err(|_| undecodable())?;
         Ok(Identity::from(object.metadata).into())
@@ -170,7 +170,7 @@ impl Cluster {
 
     /// Reads a Secret with its values.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, SecretError> {
-        let request = self.secret_request(namespace, name, Request::get)?;
+        let request = secret_request(namespace, name, Request::get)?;
         let body = self.call(request).await.map_err(|error| secret_error(name, error))?;
         let object: core::Secret = serde_json::from_slice(&body).map_err(|_| undecodable())?;
         let data = object.data.unwrap_or_default();
@@ -183,21 +183,19 @@ impl Cluster {
                 .collect(),
         })
     }
+}
 
-    fn secret_request(
-        &self,
-        namespace: &str,
-        name: &str,
-        get: fn(&Request, &str, &GetParams) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<http::Request<Vec<u8>>, SecretError> {
-        if !is_object_name(name) || !is_object_name(namespace) {
-            // No such Secret can exist, and the name must not become a path.
-            let secret = clean(name, 253);
-            return Err(SecretError::Missing { secret });
-        }
-        let collection = Request::new(core::Secret::url_path(&(), Some(namespace)));
-        get(&collection, name, &GetParams::default()).map_err(|error| SecretError::Unavailable(unsendable(&error)))
+/// How a request for one object is built: for all of it, or for its metadata.
+type BuildGet = fn(&Request, &str, &GetParams) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+fn secret_request(namespace: &str, name: &str, get: BuildGet) -> Result<http::Request<Vec<u8>>, SecretError> {
+    if !is_object_name(name) || !is_object_name(namespace) {
+        // No such Secret can exist, and the name must not become a path.
+        let secret = clean(name, 253);
+        return Err(SecretError::Missing { secret });
     }
+    let collection = Request::new(core::Secret::url_path(&(), Some(namespace)));
+    get(&collection, name, &GetParams::default()).map_err(|error| SecretError::Unavailable(unsendable(&error)))
 }
 
 /// The parser's own words may hold a piece of a value.
@@ -211,5 +209,139 @@ fn secret_error(name: &str, error: CallError) -> SecretError {
         CallError::Refused(refusal) if refusal.is_absence_of(name) => SecretError::Missing { secret },
         CallError::Refused(refusal) if refusal.code == 403 => SecretError::Forbidden { secret },
         error => SecretError::Unavailable(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cluster::testing::{Answer, cluster};
+
+    const CANARY: &str = "canary-secret-value";
+
+    fn stored(value: &[u8]) -> Value {
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "genesys", "namespace": "care", "uid": "u1", "resourceVersion": "7"},
+            "data": {"clientSecret": STANDARD.encode(value)}})
+    }
+
+    async fn read(value: &'static [u8]) -> Secret {
+        let (cluster, _) = cluster(move |_| Answer::json(200, &stored(value)));
+        cluster.secret("care", "genesys").await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_version_is_asked_for_without_the_value() {
+        let (cluster, log) = cluster(|_| {
+            let metadata = json!({"name": "genesys", "uid": "u1", "resourceVersion": "7"});
+            Answer::json(
+                200,
+                &json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}),
+            )
+        });
+        let version = cluster.secret_version("care", "genesys").await.unwrap();
+        assert_eq!(&version, read(b"x").await.version());
+        let log = log.lock().unwrap();
+        assert_eq!(log[0].target, "/api/v1/namespaces/care/secrets/genesys");
+        assert_eq!(log[0].method, http::Method::GET);
+        let accept = log[0].headers[http::header::ACCEPT].to_str().unwrap().to_owned();
+        assert!(accept.contains("as=PartialObjectMetadata"), "{accept}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_line_end_is_nobodys_credential() {
+        for (value, expected) in [
+            (&b"abc"[..], "abc"),
+            (b"abc\n", "abc"),
+            (b"abc\r\n", "abc"),
+            (b" a b ", " a b "),
+        ] {
+            assert_eq!(
+                read(value).await.line("clientSecret").unwrap().expose_secret(),
+                expected
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_a_credential_is_named_and_not_shown() {
+        let long = vec![b'x'; MAX_LINE + 1].leak();
+        for (value, defect) in [
+            (&b""[..], Defect::Empty),
+            (b"\n", Defect::Empty),
+            (b"  ", Defect::Empty),
+            (b"canary-secret-value\n\n", Defect::ControlCharacter),
+            (b"canary\nsecret", Defect::ControlCharacter),
+            (b"canary\0secret", Defect::ControlCharacter),
+            (b"canary\xff", Defect::NotText),
+            (long, Defect::TooLong(MAX_LINE)),
+        ] {
+            let secret = read(value).await;
+            let error = secret.line("clientSecret").unwrap_err();
+            let SecretError::Unusable { defect: found, .. } = &error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(*found, defect);
+            let shown = format!("{error} {error:?} {secret:?}");
+            assert!(shown.contains("genesys") && !shown.contains("canary"), "{shown}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn certificates_may_have_lines() {
+        let secret = read(b"-----BEGIN CERTIFICATE-----\nAA==\n").await;
+        assert_eq!(
+            secret
+                .block("clientSecret", 1024)
+                .unwrap()
+                .expose_secret()
+                .lines()
+                .count(),
+            2
+        );
+        assert!(secret.block("clientSecret", 8).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_key_a_missing_secret_and_a_missing_right_are_told_apart() {
+        let error = read(b"x").await.line("client-secret").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the Secret genesys has no key client-secret; add it, or name the right key in the connection"
+        );
+
+        let (missing, log) = cluster(|_| Answer::status(404, "NotFound", &json!({"name": "genesys"})));
+        let secret = || "genesys".to_owned();
+        assert_eq!(
+            missing.secret("care", "genesys").await.unwrap_err(),
+            SecretError::Missing { secret: secret() }
+        );
+        let error = missing.secret_version("care", "genesys").await.unwrap_err();
+        assert_eq!(error, SecretError::Missing { secret: secret() });
+        assert!(missing.secret("care", "../configmaps/a").await.is_err());
+        assert_eq!(log.lock().unwrap().len(), 2);
+
+        let (forbidden, _) = cluster(|_| Answer::status(403, "Forbidden", &json!({})));
+        assert_eq!(
+            forbidden.secret("care", "genesys").await.unwrap_err(),
+            SecretError::Forbidden { secret: secret() }
+        );
+
+        let (down, _) = cluster(|_| Answer::Broken);
+        let error = down.secret("care", "genesys").await.unwrap_err();
+        assert!(
+            matches!(error, SecretError::Unavailable(ReadError::Unanswered(_))),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_no_secret_is_not_repeated() {
+        let (cluster, _) = cluster(|_| Answer::text(200, format!("{{\"metadata\": \"{CANARY}\"}}")));
+        let error = cluster.secret("care", "genesys").await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(CANARY), "{error}");
     }
 }

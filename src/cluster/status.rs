@@ -112,3 +112,171 @@ fn refused<K>(why: &str) -> StatusWrite<K> {
         message: clean(why, 512),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        api::{GuestTermination, GuestTerminationStatus, Phase},
+        cluster::testing::{Answer, Then, cluster, termination, termination_json},
+    };
+
+    fn status() -> GuestTerminationStatus {
+        GuestTerminationStatus {
+            phase: Some(Phase::Terminating),
+            attempts: 1,
+            ..GuestTerminationStatus::default()
+        }
+    }
+
+    async fn write(answer: impl Fn() -> Answer + Send + 'static) -> StatusWrite<String> {
+        let (cluster, _) = cluster(move |_| answer());
+        match cluster.replace_status(&termination("a", "7"), status()).await {
+            StatusWrite::Written(object) => StatusWrite::Written(Box::new(format!("{object:?}"))),
+            StatusWrite::Conflict => StatusWrite::Conflict,
+            StatusWrite::Gone => StatusWrite::Gone,
+            StatusWrite::Throttled(pause) => StatusWrite::Throttled(pause),
+            StatusWrite::Refused { code, message } => StatusWrite::Refused { code, message },
+            StatusWrite::Unanswered(why) => StatusWrite::Unanswered(why),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_one_put_with_the_preconditions_and_gives_what_the_server_stored() {
+        let (cluster, log) = cluster(|asked| {
+            let mut stored = asked.body.clone();
+            stored["metadata"]["resourceVersion"] = json!("8");
+            Answer::json(200, &stored)
+        });
+        let StatusWrite::Written(stored) = cluster.replace_status(&termination("a", "7"), status()).await else {
+            panic!("not written");
+        };
+        assert_eq!(stored.metadata.resource_version.as_deref(), Some("8"));
+        assert_eq!(stored.status, Some(status()));
+        let log = log.lock().unwrap();
+        assert_eq!(log.len(), 1);
+        assert_eq!(log[0].method, http::Method::PUT);
+        let path = log[0].target.split('?').next();
+        assert_eq!(
+            path,
+            Some("/apis/guestops.dev/v1alpha1/namespaces/care/guestterminations/a/status")
+        );
+        let sent = &log[0].body;
+        assert_eq!(
+            (&sent["metadata"]["uid"], &sent["metadata"]["resourceVersion"]),
+            (&json!("uid-a"), &json!("7"))
+        );
+        assert_eq!(sent["metadata"].get("managedFields"), None);
+        assert_eq!(sent["status"], json!({"phase": "Terminating", "attempts": 1}));
+    }
+
+    #[rstest]
+    #[case::uid(|object: &mut GuestTermination| object.metadata.uid = None)]
+    #[case::version(|object: &mut GuestTermination| object.metadata.resource_version = None)]
+    #[tokio::test(start_paused = true)]
+    async fn an_unconditional_write_never_leaves(#[case] spoil: fn(&mut GuestTermination)) {
+        let (cluster, log) = cluster(|_| Answer::json(200, &termination_json("a", "8")));
+        let mut object = termination("a", "7");
+        spoil(&mut object);
+        let write = cluster.replace_status(&object, status()).await;
+        assert!(matches!(write, StatusWrite::Refused { .. }), "{write:?}");
+        assert!(log.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_prove_that_nothing_was_written() {
+        assert_eq!(
+            write(|| Answer::status(409, "Conflict", &json!({"name": "a"}))).await,
+            StatusWrite::Conflict
+        );
+        assert_eq!(
+            write(|| Answer::status(404, "NotFound", &json!({"name": "a"}))).await,
+            StatusWrite::Gone
+        );
+        let refused = |code| StatusWrite::Refused {
+            code,
+            message: "words of the server".to_owned(),
+        };
+        assert_eq!(write(|| Answer::status(422, "Invalid", &json!({}))).await, refused(422));
+        assert_eq!(
+            write(|| Answer::status(403, "Forbidden", &json!({}))).await,
+            refused(403)
+        );
+        assert_eq!(
+            write(|| Answer::status(401, "Unauthorized", &json!({}))).await,
+            refused(401)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_404_of_somebody_else_does_not_mean_gone() {
+        for answer in [
+            || Answer::text(404, "404 page not found"),
+            || Answer::text(404, "<html>no route</html>"),
+            || Answer::status(404, "NotFound", &json!({"name": "b"})),
+            || Answer::empty(404),
+        ] {
+            let write = write(answer).await;
+            assert!(matches!(write, StatusWrite::Refused { code: 404, .. }), "{write:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_comes_from_the_header_the_body_or_the_default() {
+        let plain = || Answer::text(429, "Too many requests, please try again later.");
+        let pause = |seconds| StatusWrite::Throttled(Duration::from_secs(seconds));
+        assert_eq!(
+            write(move || plain().with_header("retry-after", "86400")).await,
+            pause(86_400)
+        );
+        assert_eq!(write(plain).await, pause(1));
+        assert_eq!(
+            write(move || plain().with_header("retry-after", "soon")).await,
+            pause(1)
+        );
+        let in_body = || Answer::status(429, "TooManyRequests", &json!({"retryAfterSeconds": 7}));
+        assert_eq!(write(in_body).await, pause(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_may_have_been_applied_is_unanswered() {
+        for answer in [
+            || Answer::status(500, "InternalError", &json!({})),
+            || Answer::status(504, "Timeout", &json!({})),
+            || Answer::text(503, "upstream connect error"),
+            || Answer::Broken,
+            || Answer::Never,
+            || Answer::text(200, "{\"kind\":"),
+            || Answer::text(200, "<html>"),
+            || Answer::chunks(vec!["{".to_owned()], Then::Break),
+            || Answer::chunks(vec!["{".to_owned()], Then::Silence),
+        ] {
+            let started = tokio::time::Instant::now();
+            let write = write(answer).await;
+            assert!(matches!(write, StatusWrite::Unanswered(_)), "{write:?}");
+            assert!(
+                started.elapsed() <= Duration::from_millis(5_001),
+                "{:?}",
+                started.elapsed()
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_servers_words_are_cut_and_cleaned() {
+        let words = format!("line one\nline two \u{1b}[31m{}", "x".repeat(5_000));
+        let write = write(move || Answer::json(422, &json!({"message": words, "reason": "Invalid"}))).await;
+        let StatusWrite::Refused { message, .. } = write else {
+            panic!("{write:?}");
+        };
+        assert!(
+            message.starts_with("line one line two  [31m") && message.len() <= 512,
+            "{message}"
+        );
+    }
+}

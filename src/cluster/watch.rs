@@ -1,6 +1,8 @@
 //! Watching a kind: `kube_runtime::watcher`, without its traps.
 
 mod driver;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 use std::{fmt, sync::Arc};
@@ -26,7 +28,7 @@ pub type Jitter = Arc<dyn Fn() -> f64 + Send + Sync>;
 /// What is watched, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
-    /// The namespace; `None` is all.
+    /// The namespace; `None`, or an empty name as an empty variable gives it, is all.
     pub namespace: Option<String>,
     /// A field selector; `None` selects everything.
     pub field_selector: Option<String>,

@@ -126,13 +126,12 @@ fn done(body: &[u8], guest: &GuestId) -> Call {
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
         return WRONG;
     };
-    // Marks of an error that came with the wrong status: the vendor's and gateways' shapes, a Kubernetes `Status`.
+    // Marks of an error that came with the wrong status: the vendor's and gateways' shapes, a Kubernetes `Status`. To
+    // take a success for an error costs one more look; the other way round, the truth.
     let told = |name: &str| fields.get(name).is_some_and(|value| !is_void(value));
-    if ["error", "errors", "code", "fault", "kind", "statusCode"]
-        .into_iter()
-        .any(told)
-        || fields.get("status").is_some_and(|status| status.as_u64() != Some(200))
-    {
+    let differs = |name: &str, expected: Value| fields.get(name).is_some_and(|value| *value != expected);
+    let marks = ["code", "error", "errors", "fault", "kind", "message", "statusCode"];
+    if marks.into_iter().any(told) || differs("status", 200.into()) || differs("success", true.into()) {
         return WRONG;
     }
     match fields.get("id") {

@@ -2,8 +2,7 @@
 
 use url::{Host, Url};
 
-use super::regions::{REGIONS, web_messaging_guests_url};
-use crate::api::GenesysConnectionSpec;
+use crate::api::{GenesysConnectionSpec, REGIONS};
 
 /// The addresses of one connection, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +26,8 @@ impl Endpoints {
                 if !REGIONS.contains(&region.as_str()) {
                     return Err(EndpointError::UnknownRegion);
                 }
-                let url = web_messaging_guests_url(region);
+                // The contract of the `WebMessagingGuests` API: its hosts are not those of the published Platform API.
+                let url = format!("https://api.{region}.mygenesys.com");
                 (url.clone(), url)
             }
             (None, Some(endpoints)) => (endpoints.api_url.clone(), endpoints.login_url.clone()),
@@ -64,10 +64,10 @@ fn base(field: &'static str, text: &str, allow_insecure: bool) -> Result<Url, En
     Ok(url)
 }
 
-/// This machine, or a Service of this cluster: where http leaves no cluster.
+/// This machine, or a Service of this cluster: http leaves neither. The rule of the CRD, once more.
 fn is_local(host: &Host<&str>) -> bool {
     match host {
-        Host::Domain(name) => *name == "localhost" || name.ends_with(".svc"),
+        Host::Domain(name) => *name == "localhost" || name.ends_with(".svc") || name.ends_with(".svc.cluster.local"),
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
     }
@@ -91,7 +91,7 @@ pub enum EndpointError {
     #[error("{0} must not hold a user, password, query or fragment")]
     MoreThanABase(&'static str),
     /// http to another place than this machine or cluster.
-    #[error("{0} must use https: http is possible only to localhost, loopback addresses and *.svc")]
+    #[error("{0} must use https: http is only for localhost, loopback addresses and Services in the cluster (.svc)")]
     HttpToElsewhere(&'static str),
     /// http, and the operator's flag does not allow it.
     #[error("{0} uses http, which this operator's configuration does not allow")]
@@ -158,6 +158,12 @@ mod tests {
         "http://simulator.demo.svc/",
         "simulator.demo.svc"
     )]
+    #[case(
+        "http://sim.demo.svc.cluster.local",
+        true,
+        "http://sim.demo.svc.cluster.local/",
+        "sim.demo.svc.cluster.local"
+    )]
     fn a_base_url_is_kept(#[case] url: &str, #[case] insecure: bool, #[case] api: &str, #[case] host: &str) {
         let endpoints = Endpoints::of(&spec(None, Some(url)), insecure).unwrap();
         assert_eq!((endpoints.api.as_str(), endpoints.host.as_str()), (api, host));
@@ -192,7 +198,7 @@ mod tests {
     )]
     #[case(
         None,
-        Some("http://localhost.example"),
+        Some("http://a.svc.example"),
         EndpointError::HttpToElsewhere("spec.endpoints.apiUrl")
     )]
     #[case(

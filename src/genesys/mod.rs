@@ -4,7 +4,6 @@ pub mod classify;
 mod client;
 mod endpoints;
 mod oauth;
-mod regions;
 #[cfg(test)]
 mod tests;
 mod token_answer;
@@ -13,5 +12,4 @@ mod web_messaging_guests;
 pub use client::{Target, VendorClient};
 pub use endpoints::{EndpointError, Endpoints};
 pub use oauth::{AccessToken, Credentials, InvalidCredentials, Tokens};
-pub use regions::REGIONS;
 pub use token_answer::{TokenError, TokenFailure, Unavailable};

@@ -17,6 +17,8 @@ use crate::{
     transport::{TransportError, testing},
 };
 
+mod simulator;
+
 fn target(base: &str) -> Target {
     let url: url::Url = base.parse().unwrap();
     Target {

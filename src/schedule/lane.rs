@@ -113,6 +113,7 @@ pub struct Lane {
     proof_policy: ProofPolicy,
     asks: BTreeMap<Uid, (u64, Ask)>,
     tickets: u64,
+    places: BTreeMap<Uid, (u64, Class)>,
     namespaces: BTreeMap<Arc<str>, Waiting>,
     last_namespace: Option<Arc<str>>,
     unproven: Line,
@@ -123,6 +124,7 @@ pub struct Lane {
     guests: BTreeSet<Arc<str>>,
     behind: BTreeMap<Arc<str>, BTreeSet<Uid>>,
     paused_until: Moment,
+    trial: Option<Moment>,
     open: bool,
 }
 
@@ -135,6 +137,7 @@ impl Lane {
             proof_policy,
             asks: BTreeMap::new(),
             tickets: 0,
+            places: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             last_namespace: None,
             unproven: Line::new(),
@@ -145,6 +148,7 @@ impl Lane {
             guests: BTreeSet::new(),
             behind: BTreeMap::new(),
             paused_until: Moment::ZERO,
+            trial: None,
             open: true,
         }
     }
@@ -164,19 +168,43 @@ impl Lane {
         self.paused_until = self.paused_until.max(until);
     }
 
+    /// From a moment on lets one pass at a time through, to see whether the vendor still refuses this client; without,
+    /// as many as may go.
+    pub fn put_on_trial(&mut self, from: Option<Moment>) {
+        self.trial = from;
+    }
+
     /// Queues an object, in place of what it asked for before. One that is in flight is not queued.
     pub fn offer(&mut self, uid: &Uid, ask: Ask) {
         if self.flights.contains_key(uid) || self.asks.get(uid).is_some_and(|(_, before)| *before == ask) {
             return;
         }
+        let held = self.places.get(uid).copied().filter(|(_, class)| *class == ask.class);
         self.forget(uid);
-        self.tickets += 1;
-        self.asks.insert(uid.clone(), (self.tickets, ask));
+        let ticket = held.map_or_else(
+            || {
+                self.tickets += 1;
+                self.tickets
+            },
+            |(ticket, _)| ticket,
+        );
+        self.asks.insert(uid.clone(), (ticket, ask));
         self.line_up(uid);
+    }
+
+    /// Takes an object out of the queues for a moment: it finds its place again if it asks for the same. Somebody who
+    /// edits an object all the time must not push it back all the time.
+    pub fn step_aside(&mut self, uid: &Uid) {
+        let Some(place) = self.asks.get(uid).map(|(ticket, ask)| (*ticket, ask.class)) else {
+            return;
+        };
+        self.forget(uid);
+        self.places.insert(uid.clone(), place);
     }
 
     /// Takes an object out of the queues. A flight goes on until it is [`Lane::land`]ed.
     pub fn forget(&mut self, uid: &Uid) {
+        self.places.remove(uid);
         let Some((ticket, ask)) = self.asks.remove(uid) else {
             return;
         };
@@ -253,6 +281,16 @@ impl Lane {
         self.paused_until <= now && self.bucket.take(1, now)
     }
 
+    /// A token that was taken by [`Lane::extra`] was not spent.
+    pub fn give_back(&mut self, now: Moment) {
+        self.bucket.give_back(1, now);
+    }
+
+    /// Whether nobody is let through now because the vendor asked for a pause.
+    pub fn is_paused(&self, now: Moment) -> bool {
+        self.paused_until > now
+    }
+
     /// Takes an answer in, and says whether a failure of it spends the object's budget. To be told before the pass
     /// [`Lane::land`]s: only then is a probe known as one.
     pub fn report(&mut self, uid: &Uid, operation: Operation, health: Health, now: Moment) -> bool {
@@ -284,7 +322,7 @@ impl Lane {
             (Some(ordinary), Some(proof)) => ordinary.min(proof),
             (ordinary, proof) => ordinary.or(proof)?,
         };
-        let gate = match self.breaker.gate() {
+        let gate = match self.gate() {
             _ if !self.open || self.flights.len() >= self.bucket.limits().in_flight() as usize => return None,
             Gate::One(_) if !self.flights.is_empty() => return None,
             Gate::One(from) => from,
@@ -313,9 +351,17 @@ impl Lane {
         if !self.open || self.paused_until > now || self.flights.len() >= self.bucket.limits().in_flight() as usize {
             return None;
         }
-        match self.breaker.gate() {
+        match self.gate() {
             Gate::Free => Some(Grant { probe: false }),
             Gate::One(from) => (self.flights.is_empty() && from <= now).then_some(Grant { probe: true }),
+        }
+    }
+
+    fn gate(&self) -> Gate {
+        match (self.breaker.gate(), self.trial) {
+            (gate, None) => gate,
+            (Gate::Free, Some(from)) => Gate::One(from),
+            (Gate::One(probe), Some(from)) => Gate::One(probe.max(from)),
         }
     }
 
@@ -499,6 +545,34 @@ mod tests {
         }
         assert_eq!(probed, ["a0", "a1", "a2", "a0"]);
         assert_eq!(now, at(60 + 2 + 4 + 8 + 16));
+    }
+
+    #[test]
+    fn who_steps_aside_finds_its_place_again() {
+        let mut lane = lane(PLENTY);
+        for uid in ["a", "b"] {
+            offer(&mut lane, uid, "n", Class::Fresh);
+        }
+        lane.step_aside(&"a".into());
+        assert_eq!(lane.waiting(), 1);
+        offer(&mut lane, "a", "n", Class::Fresh);
+        assert_eq!(turns(&mut lane, at(60)), ["a", "b"]);
+        assert!(lane.places.is_empty());
+    }
+
+    #[test]
+    fn on_trial_one_pass_at_a_time_goes_from_that_moment() {
+        let mut lane = lane(PLENTY);
+        for uid in ["a", "b"] {
+            offer(&mut lane, uid, "n", Class::Retry);
+        }
+        lane.put_on_trial(Some(at(90)));
+        assert_eq!(lane.next(at(89)), None);
+        assert_eq!(lane.next_due(at(60)), Some(at(90)));
+        assert!(lane.next(at(90)).is_some_and(|(_, grant)| grant.probe));
+        assert_eq!(lane.next(at(90)), None);
+        lane.put_on_trial(None);
+        assert!(lane.next(at(90)).is_some());
     }
 
     #[test]

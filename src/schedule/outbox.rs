@@ -100,17 +100,16 @@ impl Outbox {
         Some(delivery)
     }
 
-    /// A try is over.
-    pub fn done(&mut self, delivery: &Delivery) {
-        let Some(endpoint) = self.running.remove(delivery) else {
-            return;
-        };
+    /// A try is over. Gives back where it went.
+    pub fn done(&mut self, delivery: &Delivery) -> Option<Endpoint> {
+        let endpoint = self.running.remove(delivery)?;
         if let Some(busy) = self.busy.get_mut(&endpoint) {
             *busy -= 1;
             if *busy == 0 {
                 self.busy.remove(&endpoint);
             }
         }
+        Some(endpoint)
     }
 
     /// When [`Outbox::next`] will have a delivery, if nothing else happens before.

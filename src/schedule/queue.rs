@@ -66,7 +66,11 @@ impl Queue {
             self.again.insert(uid.clone());
             return;
         }
-        self.leave_lane(uid);
+        if let Some(connection) = self.offers.get(uid)
+            && let Some(lane) = self.lanes.get_mut(connection)
+        {
+            lane.step_aside(uid);
+        }
         self.timers.cancel(uid);
         if self.queued.insert(uid.clone()) {
             self.ready.push_back(uid.clone());
@@ -76,6 +80,11 @@ impl Queue {
     /// Wants a pass over an object at a moment.
     pub fn wake_at(&mut self, uid: &Uid, due: Moment) {
         self.timers.set(uid.clone(), due);
+    }
+
+    /// The object asks nothing of its connection any more.
+    pub fn withdraw(&mut self, uid: &Uid) {
+        self.leave_lane(uid);
     }
 
     /// Wants a pass with leave to ask the vendor, when the connection's lane lets it through. If a pass is under way, the
@@ -110,10 +119,8 @@ impl Queue {
         while let Some(uid) = self.timers.pop(now) {
             self.wake(&uid);
         }
-        if let Some(uid) = self.ready.pop_front() {
-            self.queued.remove(&uid);
-            self.running.insert(uid.clone(), None);
-            return Some(Turn { uid, grant: None });
+        if let Some(turn) = self.next_ready() {
+            return Some(turn);
         }
         let after = self
             .last_lane
@@ -123,8 +130,9 @@ impl Queue {
             .lanes
             .range((after, std::ops::Bound::Unbounded))
             .chain(self.lanes.iter())
-            .map(|(connection, _)| connection.clone())
             .take(self.lanes.len())
+            .filter(|(_, lane)| lane.next_due(now).is_some_and(|due| due <= now))
+            .map(|(connection, _)| connection.clone())
             .collect();
         for connection in order {
             if let Some((uid, grant)) = self.lanes.get_mut(&connection)?.next(now) {
@@ -180,6 +188,24 @@ impl Queue {
         self.lanes.get_mut(connection)
     }
 
+    /// Whether a pass over the object is under way.
+    pub fn is_running(&self, uid: &Uid) -> bool {
+        self.running.contains_key(uid)
+    }
+
+    /// The lane of a connection that is known, to be looked at.
+    pub fn lane_of(&self, connection: &ConnectionUid) -> Option<&Lane> {
+        self.lanes.get(connection)
+    }
+
+    /// The next turn of those that need no leave, if anybody has one.
+    pub fn next_ready(&mut self) -> Option<Turn> {
+        let uid = self.ready.pop_front()?;
+        self.queued.remove(&uid);
+        self.running.insert(uid.clone(), None);
+        Some(Turn { uid, grant: None })
+    }
+
     /// The connection is gone, and its lane with it.
     pub fn remove_connection(&mut self, connection: &ConnectionUid) {
         self.lanes.remove(connection);
@@ -207,6 +233,7 @@ impl Queue {
             timed: self.timers.len(),
             waiting: self.lanes.values().map(Lane::waiting).sum(),
             running: self.running.len(),
+            lanes: self.lanes.len(),
             broken: self.lanes.values().filter(|lane| lane.is_broken()).count(),
         }
     }
@@ -231,6 +258,8 @@ pub struct Counts {
     pub waiting: usize,
     /// Passes under way.
     pub running: usize,
+    /// Connections.
+    pub lanes: usize,
     /// Connections whose breaker is open.
     pub broken: usize,
 }

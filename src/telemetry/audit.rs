@@ -84,3 +84,130 @@ fn line(at: Timestamp, record: &Map<String, Value>) -> serde_json::Result<String
     line.push('}');
     Ok(escape_controls(&line))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// An output that can be full, and takes half of a line then.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, bool)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, full) = &mut *self.0.lock().unwrap();
+            if !*full {
+                written.extend_from_slice(bytes);
+                return Ok(bytes.len());
+            }
+            written.extend_from_slice(&bytes[..10]);
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Disk {
+        fn fill(&self, full: bool) {
+            self.0.lock().unwrap().1 = full;
+        }
+
+        fn lines(&self) -> Vec<String> {
+            let text = String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap();
+            text.lines().map(str::to_owned).collect()
+        }
+    }
+
+    fn record(value: Value) -> Map<String, Value> {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn at() -> Timestamp {
+        "2026-11-24T07:30:00.123456Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_record_is_one_line_that_a_query_finds() {
+        let disk = Disk::default();
+        let log = AuditLog::new(Box::new(disk.clone()));
+        log.write(
+            at(),
+            &record(json!({"kind": "outcome", "guest_id": "g-1", "message": "mine", "error": null})),
+        )
+        .unwrap();
+        let lines = disk.lines();
+        assert_eq!(
+            lines,
+            [
+                r#"{"timestamp":"2026-11-24T07:30:00.123Z","message":"session_termination_audit","error":null,"guest_id":"g-1","kind":"outcome"}"#
+            ]
+        );
+        log.write(at(), &record(json!({"timestamp": "2026-01-01T00:00:00Z"})))
+            .unwrap();
+        assert!(
+            disk.lines()[1].starts_with(r#"{"timestamp":"2026-01-01T00:00:00Z","message""#),
+            "{:?}",
+            disk.lines()
+        );
+    }
+
+    #[test]
+    fn a_value_cannot_start_a_line_or_drive_a_terminal() {
+        let disk = Disk::default();
+        let hostile = "x\r\n{\"message\":\"session_termination_audit\"}\u{1b}[2J\u{9b}31m\u{2028}\u{202e}";
+        let fields = record(json!({"external_ref": hostile, "a\nb": 1}));
+        AuditLog::new(Box::new(disk.clone())).write(at(), &fields).unwrap();
+        let lines = disk.lines();
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0]
+                .chars()
+                .all(|character| !character.is_control() && character != '\u{202e}'),
+            "{}",
+            lines[0]
+        );
+        let read: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(read["external_ref"], hostile);
+    }
+
+    #[test]
+    fn a_line_that_is_not_there_is_an_error_and_the_next_one_is_whole() {
+        let disk = Disk::default();
+        let log = AuditLog::new(Box::new(disk.clone()));
+        disk.fill(true);
+        assert!(log.write(at(), &record(json!({"kind": "attempt_started"}))).is_err());
+        disk.fill(false);
+        log.write(at(), &record(json!({"kind": "attempt_result"}))).unwrap();
+        let lines = disk.lines();
+        let whole: Vec<Value> = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        assert_eq!((lines.len(), whole.len()), (2, 1), "{lines:?}");
+        assert_eq!(whole[0]["kind"], "attempt_result");
+    }
+
+    #[test]
+    fn writers_do_not_interleave() {
+        let disk = Disk::default();
+        let log = AuditLog::new(Box::new(disk.clone()));
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let log = log.clone();
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        log.write(at(), &record(json!({"writer": writer, "number": number})))
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        let lines = disk.lines();
+        assert_eq!(lines.len(), 400);
+        assert!(lines.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    }
+}

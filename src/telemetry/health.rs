@@ -272,3 +272,6 @@ fn probe(checks: &Mutex<Vec<Check>>, if_none: bool, query: Option<&str>) -> Resp
     }
     .into_response()
 }
+
+#[cfg(test)]
+mod tests;

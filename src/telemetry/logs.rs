@@ -32,7 +32,7 @@ pub const DEFAULT_FILTER: &str = "info,kube_client=error,kube_runtime=error";
 const QUEUE: usize = 4096;
 
 /// How long the end of the process waits for the last lines.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub enum LogError {
     Installed(#[from] TryInitError),
 }
 
-/// Writes the lines that still wait, for at most a second, when it is dropped: keep it until the end of `main`.
+/// Writes the lines that still wait, for at most three seconds, when it is dropped: keep it until the end of `main`.
 #[derive(Debug)]
 pub struct LogGuard {
     pipe: Pipe,
@@ -187,5 +187,118 @@ impl Write for Line<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Condvar, Mutex};
+
+    use rstest::rstest;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: &str, log: impl FnOnce()) -> String {
+        let output = Output::default();
+        let pipe = Pipe::new(Box::new(output.clone()), Counter::default()).unwrap();
+        let subscriber = subscriber(format, filter, pipe.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, log);
+        drop(LogGuard { pipe });
+        String::from_utf8(output.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[rstest]
+    #[case(LogFormat::Json)]
+    #[case(LogFormat::Text)]
+    fn an_event_is_one_line_whatever_its_values_are(#[case] format: LogFormat) {
+        let hostile = "x\r\nERROR forged\u{1b}[2J\u{9b}31m\u{202e}";
+        let text = logged(format, "info", || {
+            tracing::info!(external_ref = hostile, "hello {hostile}")
+        });
+        assert!(text.ends_with('\n'), "{text:?}");
+        let line = text.trim_end_matches('\n');
+        assert!(
+            line.chars()
+                .all(|character| !character.is_control() && character != '\u{202e}'),
+            "{line:?}"
+        );
+        assert!(line.contains("forged"), "{line}");
+    }
+
+    #[test]
+    fn json_lines_are_json() {
+        let text = logged(LogFormat::Json, "info", || {
+            tracing::warn!(object = "care/a", "a message")
+        });
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(
+            (&line["level"], &line["message"], &line["object"]),
+            (&"WARN".into(), &"a message".into(), &"care/a".into())
+        );
+    }
+
+    #[test]
+    fn the_filter_filters_and_a_broken_one_says_so() {
+        let text = logged(LogFormat::Text, "warn", || {
+            tracing::info!("quiet");
+            tracing::warn!("loud");
+        });
+        assert!(text.contains("loud") && !text.contains("quiet"), "{text}");
+        let pipe = Pipe::new(Box::new(io::sink()), Counter::default()).unwrap();
+        let error = subscriber(LogFormat::Text, "a=b=c", pipe).err().unwrap();
+        assert!(error.to_string().contains("a=b=c"), "{error}");
+        assert!(EnvFilter::try_new(DEFAULT_FILTER).is_ok());
+    }
+
+    /// Blocks until it is opened.
+    #[derive(Clone, Default)]
+    struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (open, changed) = &*self.0;
+            let _open = changed.wait_while(open.lock().unwrap(), |open| !*open).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stops_costs_lines_and_nothing_else() {
+        let (gate, dropped) = (Gate::default(), Counter::default());
+        let pipe = Pipe::new(Box::new(gate.clone()), dropped.clone()).unwrap();
+        let lines = QUEUE + 100;
+        for _ in 0..lines {
+            pipe.make_writer().write_all(b"line\n").unwrap();
+        }
+        // One line may be with the thread that writes.
+        assert!((99..=100).contains(&dropped.get()), "{}", dropped.get());
+        *gate.0.0.lock().unwrap() = true;
+        gate.0.1.notify_all();
+    }
+
+    #[test]
+    fn formats_are_read_as_they_are_shown() {
+        for format in [LogFormat::Json, LogFormat::Text] {
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+        assert!("yaml".parse::<LogFormat>().unwrap_err().contains("json or text"));
     }
 }

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
-    metrics::{counter::Counter, family::Family, gauge::ConstGauge, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{
+        MetricType, counter::Counter, family::Family, gauge::ConstGauge, gauge::Gauge, histogram::Histogram, info::Info,
+    },
     registry::{Registry, Unit},
 };
 
@@ -332,11 +334,8 @@ impl Watches {
 
 impl Collector for Watches {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        use prometheus_client::metrics::{MetricType, TypedMetric as _};
-        let kind = <ConstGauge<f64>>::TYPE;
-        debug_assert!(matches!(kind, MetricType::Gauge));
         let help = "Time since the watch of a kind heard of the API server";
-        let mut family = encoder.encode_descriptor("watch_staleness", help, Some(&Unit::Seconds), kind)?;
+        let mut family = encoder.encode_descriptor("watch_staleness", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for kind in WatchedKind::ALL {
             let age = ConstGauge::new(self.of(kind).age().as_secs_f64());
             age.encode(family.encode_family(&KindLabel { kind })?)?;
@@ -344,3 +343,6 @@ impl Collector for Watches {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ impl Draft<'_> {
             }
             // What is left is a look: it is repeated from memory, and nothing of it is news.
             Look::Unclear(_) | Look::Failed(_) if !self.is_at_work() => {}
-            Look::Unclear(seen) if context.spends => {
+            Look::Unclear(seen) if context.spends || !self.has_spoken() => {
                 self.session(seen);
                 self.setback(
                     Reason::RetryScheduled,
@@ -61,8 +61,11 @@ impl Draft<'_> {
                 self.waiting(reason, &message);
             }
             // While the connection is out of order, its objects only wait: the connection says so, once for all. But
-            // what the vendor asked of this one object is kept, however the connection stands.
-            _ if context.spends || evidence.retry_after.is_some() => self.setback(reason, &message, context, evidence),
+            // what the vendor asked of this one object is kept, and one that was asked about says why nothing came of it,
+            // if it never said anything.
+            _ if context.spends || evidence.retry_after.is_some() || !self.has_spoken() => {
+                self.setback(reason, &message, context, evidence);
+            }
             _ => {}
         }
     }

@@ -59,14 +59,14 @@ pub fn ending(request: &Request, status: &Status, now: Timestamp, policy: &Polic
         });
     }
     if deadline(request, status, policy).is_some_and(|limit| now >= limit) {
-        let message = format!("spec.activeDeadlineSeconds has passed.{}", last_cause(status));
+        let message = deadline_passed(last_cause(status));
         return Some(End {
             outcome: Outcome::DeadlineExceeded,
             message,
         });
     }
     if !is_suspended(status) && status.retries > request.backoff_limit {
-        let message = format!("The retries of spec.backoffLimit are spent.{}", last_cause(status));
+        let message = with_cause("The retries of spec.backoffLimit are spent.", last_cause(status));
         return Some(End {
             outcome: Outcome::RetriesExhausted,
             message,
@@ -104,13 +104,23 @@ pub fn is_refusal(status: u16) -> bool {
     matches!(status, 400..=499) && !matches!(status, 401 | 403 | 404 | 407 | 408 | 409 | 410 | 425 | 429)
 }
 
-/// What `Ready` last said about the cause, as a further sentence.
-fn last_cause(status: &Status) -> String {
-    let cause = find(&status.conditions, ConditionType::Ready)
-        .filter(|ready| ready.reason != ConditionReason::Progressing.as_str() && !ready.message.is_empty());
-    cause
-        .map(|ready| format!(" Last cause: {}", ready.message))
-        .unwrap_or_default()
+/// The message of a termination that its deadline ends, with the last cause, where one is known.
+pub fn deadline_passed(cause: Option<&str>) -> String {
+    with_cause("spec.activeDeadlineSeconds has passed.", cause)
+}
+
+fn with_cause(sentence: &str, cause: Option<&str>) -> String {
+    cause.map_or_else(
+        || sentence.to_owned(),
+        |cause| format!("{sentence} Last cause: {cause}"),
+    )
+}
+
+/// What `Ready` last said about the cause.
+fn last_cause(status: &Status) -> Option<&str> {
+    find(&status.conditions, ConditionType::Ready)
+        .filter(|ready| ready.reason != ConditionReason::Progressing.as_str() && !ready.message.is_empty())
+        .map(|ready| ready.message.as_str())
 }
 
 /// What the status keeps of an answer's proof.

@@ -181,7 +181,7 @@ impl Draft<'_> {
                     Some(delay) => webhook.next_attempt_time = Some(instants::ceiling(instants::later(now, delay))),
                     None => give_up(webhook),
                 }
-                trouble = format!("Webhook {name} was not accepted yet: {why}.");
+                trouble = format!("{}: {}.", not_accepted(name), why.trim_end_matches('.'));
             }
             WebhookAnswer::Gone => {
                 webhook.attempts = webhook.attempts.saturating_add(1);
@@ -200,13 +200,19 @@ impl Draft<'_> {
             self.status.settled = Some(true);
             return;
         }
-        if self
+        let mut pending = self
             .status
             .webhooks
             .iter()
-            .any(|webhook| webhook.state == WebhookState::Pending)
-        {
-            self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, trouble);
+            .filter(|webhook| webhook.state == WebhookState::Pending)
+            .peekable();
+        if pending.peek().is_some() {
+            // What a failed try said stands until that webhook's next one.
+            let said = find(&self.status.conditions, Type::WebhookDelivered).map_or("", |said| said.message.as_str());
+            let stands = trouble.is_empty() && pending.any(|webhook| said.starts_with(&not_accepted(&webhook.name)));
+            if !stands {
+                self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, trouble);
+            }
             return;
         }
         let failed = self
@@ -253,6 +259,10 @@ fn without_success() -> Audit {
         correlation_id: None,
         rest: Default::default(),
     }
+}
+
+fn not_accepted(name: &str) -> String {
+    format!("Webhook {name} was not accepted yet")
 }
 
 fn give_up(webhook: &mut WebhookDelivery) {

@@ -220,6 +220,11 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether the status says already what the termination waits for.
+    pub(super) fn has_spoken(&self) -> bool {
+        find(&self.status.conditions, Type::Ready).is_some()
+    }
+
     /// Whether an attempt is what comes next, rather than a look that decides an end or somebody else's intent.
     pub(super) fn is_at_work(&self) -> bool {
         !self.request.suspend

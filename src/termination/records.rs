@@ -74,6 +74,13 @@ pub fn between(object: &GuestTermination, old: &Status, new: &Status, now: Times
     records
 }
 
+/// What makes an audit line the same as another one of its object.
+pub fn key(line: &Map<String, Value>) -> String {
+    ["kind", "attempt_id", "result", "outcome"]
+        .map(|field| line.get(field).unwrap_or(&Value::Null).to_string())
+        .join("/")
+}
+
 /// The line that says that a webhook was given up because its object is gone.
 pub fn webhook_abandoned(
     object: &GuestTermination,

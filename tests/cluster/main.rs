@@ -7,3 +7,7 @@ mod fixture;
 mod kstatus;
 #[cfg(test)]
 mod manifests;
+#[cfg(test)]
+mod operator;
+#[cfg(test)]
+mod stage;

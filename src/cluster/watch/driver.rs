@@ -54,9 +54,9 @@ where
     pub(super) fn new(cluster: &Cluster, settings: &WatchSettings, jitter: Jitter, heard: LastHeard) -> Self {
         let clock = cluster.clock.clone();
         let client = transport::listening(cluster.client.clone(), clock.clone(), heard);
-        let api: Api<Guarded<K>> = match &settings.namespace {
+        let api: Api<Guarded<K>> = match settings.namespace.as_deref() {
+            None | Some("") => Api::all(client),
             Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
         };
         let config = watcher::Config {
             label_selector: settings.label_selector.clone(),

@@ -28,12 +28,17 @@ pub(super) fn listening(client: Client, clock: SharedClock, heard: LastHeard) ->
                 clock.sleep(pause).await;
             }
             let response = client.send(request).await?;
-            if response.status().is_success() {
-                heard.mark();
-            }
+            // The body of a refusal is not news of the cluster.
+            let listen = response.status().is_success();
+            let mark = move || {
+                if listen {
+                    heard.mark();
+                }
+            };
+            mark();
             Ok::<_, kube::Error>(response.map(|body| {
                 body.map_frame(move |frame| {
-                    heard.mark();
+                    mark();
                     frame
                 })
             }))

@@ -131,21 +131,11 @@ fn a_time_that_is_odd_is_left_out() {
 #[case(200, "<html>", WRONG)]
 #[case(200, "{", WRONG)]
 #[case(200, "\"ok\"", WRONG)]
-#[case(
-    200,
-    r#"{"error":"no route"}"#,
-    Call::Failed(Failure::Suspicious(Suspicion::WrongBody))
-)]
-#[case(
-    200,
-    r#"{"code":"bad","message":"m"}"#,
-    Call::Failed(Failure::Suspicious(Suspicion::WrongBody))
-)]
-#[case(
-    200,
-    r#"{"kind":"Status","status":"Success"}"#,
-    Call::Failed(Failure::Suspicious(Suspicion::WrongBody))
-)]
+#[case(200, r#"{"error":"no route"}"#, WRONG)]
+#[case(200, r#"{"message":"no Route matched with those values"}"#, WRONG)]
+#[case(200, r#"{"success":false}"#, WRONG)]
+#[case(200, r#"{"code":"bad","message":"m"}"#, WRONG)]
+#[case(200, r#"{"kind":"Status","status":"Success"}"#, WRONG)]
 #[case(200, r#"{"status":500}"#, WRONG)]
 #[case(201, "", WRONG)]
 #[case(205, "", WRONG)]

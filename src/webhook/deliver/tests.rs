@@ -161,3 +161,27 @@ async fn what_the_guard_refuses_never_leaves(#[case] url: &str, #[case] refusal:
     assert_eq!(attempt(&service, url).await, Attempted::Refused(refusal));
     assert_eq!(requests.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test]
+async fn a_receiver_over_sockets_verifies_it_where_the_guard_allows_its_network() {
+    let options = simulator::Options {
+        webhooks: vec![simulator::api::WebhookEndpoint::new("analytics", OLD_KEY)],
+        ..Default::default()
+    };
+    let simulator = simulator::Simulator::start(options).await.unwrap();
+    let (service, clock) = (transport::reqwest::service(), SystemClock::shared());
+    let delivery = delivery(&simulator.webhook_url("analytics"));
+    let closed = GuardPolicy::new(vec![], true);
+    let attempted = deliver(&service, clock.as_ref(), &closed, &delivery).await;
+    assert_eq!(attempted, Attempted::Refused(Refusal::Address));
+    let open = GuardPolicy::new(vec!["127.0.0.0/8".parse().unwrap()], true);
+    let attempted = deliver(&service, clock.as_ref(), &open, &delivery).await;
+    assert!(matches!(attempted, Attempted::Delivered { .. }), "{attempted:?}");
+    let webhooks = simulator.ledger().webhooks;
+    assert_eq!(webhooks.len(), 1);
+    assert!(webhooks[0].verified, "{:?}", webhooks[0].refusal);
+    assert_eq!(
+        (webhooks[0].id.as_deref(), &webhooks[0].body[..]),
+        (Some("msg_1"), &delivery.body[..])
+    );
+}

@@ -1,0 +1,232 @@
+//! One try to deliver one webhook, and making what came of it durable.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    index::{Entry, Holds},
+    record::Recorded,
+    secrets::Lack,
+    shared::Shared,
+};
+use crate::{
+    api::{WebhookDelivery, WebhookEndpoint, WebhookState},
+    cluster::Notice,
+    schedule::{Moment, outbox::Delivery},
+    telemetry::metrics::WebhookResult,
+    termination::{
+        evolve::evolve,
+        fact::{Fact, WebhookAnswer},
+        request::{Invalid, Request},
+    },
+    webhook::{deliver, payload},
+};
+
+/// The pause of a delivery whose connection is missing or suspended; a change of the connection ends it earlier.
+const DEPENDENCY_PAUSE: Duration = Duration::from_secs(30);
+
+/// What is to happen with a delivery after a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// It is over, or the object's status says when the next try is.
+    Nothing,
+    /// Another try at that moment.
+    Again(Moment),
+}
+
+/// Where a message goes now.
+enum Destination {
+    Endpoint(WebhookEndpoint),
+    Removed,
+    Waits,
+}
+
+impl Shared {
+    /// Tries one delivery, if its time has come. Gives the Events back that it calls for.
+    pub(super) async fn try_delivery(&self, delivery: &Delivery) -> (After, Vec<Notice>) {
+        let Some((entry, webhook, request)) = self.delivery(delivery) else {
+            return (After::Nothing, Vec::new());
+        };
+        let Ok(request) = request else {
+            // A finished object's spec cannot be edited; a definition that was replaced let it.
+            return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new());
+        };
+        if let Some(due) = webhook.next_attempt_time.as_ref().filter(|due| due.0 > self.now()) {
+            return (After::Again(self.moment_of(due.0)), Vec::new());
+        }
+        let fact = match entry.memory.tried.get(&webhook.name) {
+            // Tried already: what came of it is not in the status yet.
+            Some(fact) => fact.clone(),
+            None => {
+                let answer = match self.destination(&entry, &webhook) {
+                    Destination::Waits => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
+                    Destination::Removed => WebhookAnswer::Removed,
+                    Destination::Endpoint(endpoint) => match self.send(&entry, &webhook, &endpoint).await {
+                        Some(answer) => answer,
+                        None => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
+                    },
+                };
+                let name = webhook.name.clone();
+                let fact = Fact::WebhookTried {
+                    name: name.clone(),
+                    answer,
+                    jitter: self.chance.share(),
+                };
+                if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
+                    entry.memory.tried.insert(name, fact.clone());
+                }
+                fact
+            }
+        };
+        self.record_delivery(delivery, &request, &fact).await
+    }
+
+    /// The object and the pending webhook, if there still are such.
+    fn delivery(&self, delivery: &Delivery) -> Option<(Entry, WebhookDelivery, Result<Arc<Request>, Invalid>)> {
+        let entry = self.lock().index.get(&delivery.uid)?.clone();
+        let status = entry.object.status.as_ref().filter(|status| status.is_finished())?;
+        let pending =
+            |webhook: &&WebhookDelivery| webhook.name == *delivery.webhook && webhook.state == WebhookState::Pending;
+        let webhook = status.webhooks.iter().find(pending)?.clone();
+        let request = entry.request.clone();
+        Some((entry, webhook, request))
+    }
+
+    fn destination(&self, entry: &Entry, webhook: &WebhookDelivery) -> Destination {
+        let pinned = entry
+            .object
+            .status
+            .as_ref()
+            .and_then(|status| status.connection.as_ref());
+        let state = self.lock();
+        let connection = state.connections.get(&entry.connection());
+        let usable = connection.filter(|connection| {
+            pinned.is_some_and(|pinned| pinned.uid == connection.uid.as_ref()) && !connection.object.spec.suspend
+        });
+        match usable {
+            None => Destination::Waits,
+            Some(connection) => {
+                let entry = connection
+                    .object
+                    .spec
+                    .webhooks
+                    .iter()
+                    .find(|entry| entry.name == webhook.name);
+                entry.map_or(Destination::Removed, |entry| Destination::Endpoint(entry.clone()))
+            }
+        }
+    }
+
+    /// Sends the message. Nothing if our own side kept it from being tried: that uses nothing up.
+    async fn send(
+        &self,
+        entry: &Entry,
+        webhook: &WebhookDelivery,
+        endpoint: &WebhookEndpoint,
+    ) -> Option<WebhookAnswer> {
+        let failed = |why: String| WebhookAnswer::Failed {
+            status: None,
+            retry_after: None,
+            why,
+        };
+        let namespace = entry.object.metadata.namespace.as_deref().unwrap_or_default();
+        let keys = match self.signing_keys(namespace, &endpoint.signing_secret_ref).await {
+            Ok(keys) => keys,
+            Err(Lack::Missing(why)) => return Some(failed(why)),
+            Err(Lack::Unknown(why)) => {
+                tracing::warn!(
+                    namespace,
+                    why,
+                    "a webhook's signing key could not be read; its try waits"
+                );
+                return None;
+            }
+        };
+        let body = match payload::body(&entry.object, webhook.event, webhook.format) {
+            Ok(body) => body,
+            Err(error) => return Some(failed(error.to_string())),
+        };
+        let message = deliver::Delivery {
+            url: endpoint.url.clone(),
+            body: Bytes::from(body),
+            format: webhook.format,
+            id: webhook.message_id.clone(),
+            keys,
+            timeout: Duration::from_secs(u64::try_from(endpoint.timeout_seconds).unwrap_or(15).max(1)),
+        };
+        let attempted = deliver::deliver(&self.http, self.clock.as_ref(), &self.settings.guard, &message).await;
+        let (result, answer) = match attempted {
+            deliver::Attempted::Delivered { status } => (WebhookResult::Accepted, WebhookAnswer::Accepted { status }),
+            deliver::Attempted::Gone => (WebhookResult::Gone, WebhookAnswer::Gone),
+            deliver::Attempted::Refused(refusal) => (WebhookResult::Blocked, failed(refusal.to_string())),
+            deliver::Attempted::Retry {
+                status,
+                retry_after,
+                reason,
+            } => {
+                let result = if status.is_some() {
+                    WebhookResult::Refused
+                } else {
+                    WebhookResult::Unanswered
+                };
+                (
+                    result,
+                    WebhookAnswer::Failed {
+                        status,
+                        retry_after,
+                        why: reason,
+                    },
+                )
+            }
+        };
+        self.metrics.webhook_try(result);
+        Some(answer)
+    }
+
+    /// Writes what came of a try. Until that is durable it is remembered, and the next turn of the delivery only writes:
+    /// the endpoint has the message, and the books must say so.
+    async fn record_delivery(&self, delivery: &Delivery, request: &Request, fact: &Fact) -> (After, Vec<Notice>) {
+        loop {
+            let Some((entry, webhook, _)) = self.delivery(delivery) else {
+                return (After::Nothing, Vec::new());
+            };
+            if !entry.memory.tried.contains_key(&webhook.name) {
+                // A write that was not answered has turned out to be stored.
+                return (After::Nothing, Vec::new());
+            }
+            let next = evolve(request, &entry.status(), fact, self.now(), &self.settings.policy);
+            if entry.deleted {
+                return (self.keep_in_memory(delivery, &entry, next), Vec::new());
+            }
+            let recorded = if entry.doubtful {
+                self.read_again(&delivery.uid, &entry.object).await
+            } else {
+                self.write_status(&delivery.uid, &entry.object, next, Holds::Try(webhook.name))
+                    .await
+            };
+            match recorded {
+                Recorded::Written(notices) => return (After::Nothing, notices),
+                Recorded::Overtaken | Recorded::Gone => {}
+                Recorded::NotWritten(pause) | Recorded::Unknown(pause) => {
+                    return (After::Again(self.moment() + pause), Vec::new());
+                }
+            }
+        }
+    }
+
+    /// The object was deleted: what is left of its deliveries lives in memory, for a bounded time.
+    fn keep_in_memory(&self, delivery: &Delivery, entry: &Entry, next: crate::api::GuestTerminationStatus) -> After {
+        let pending = next.webhooks.iter().find(|webhook| webhook.name == *delivery.webhook);
+        let due = pending
+            .filter(|webhook| webhook.state == WebhookState::Pending)
+            .and_then(|webhook| webhook.next_attempt_time.clone());
+        let mut object = entry.object.as_ref().clone();
+        object.status = Some(next);
+        if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
+            entry.object = Arc::new(object);
+            entry.memory.tried.remove(delivery.webhook.as_ref());
+        }
+        due.map_or(After::Nothing, |due| After::Again(self.moment_of(due.0)))
+    }
+}

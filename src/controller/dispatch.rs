@@ -1,0 +1,272 @@
+//! Giving turns: to objects, as the queue says, and to webhooks, as the outbox says.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use serde_json::{Map, Value};
+use tokio::task::{JoinError, JoinSet};
+
+use super::{
+    delivery::After,
+    index::{Entry, Holds},
+    pass::{Next, Pass},
+    shared::{Shared, State},
+};
+use crate::{
+    schedule::{Moment, Uid, outbox::Delivery, queue::Turn},
+    telemetry::metrics::{BreakerState, QueueState},
+    termination::{evolve::evolve, fact::Fact, records},
+};
+
+/// How often a stopping operator tries again to write what is kept.
+const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+
+/// Gives turns until the operator stops, and then lets what is under way come to its end.
+pub async fn run(shared: Arc<Shared>) {
+    let mut passes = JoinSet::new();
+    let mut tries = JoinSet::new();
+    loop {
+        let pause = give_turns(&shared, &mut passes, &mut tries);
+        let timer = async {
+            match pause {
+                Some(pause) => shared.clock.sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shared.stopping.cancelled() => break,
+            Some(done) = passes.join_next(), if !passes.is_empty() => supervise(done),
+            Some(done) = tries.join_next(), if !tries.is_empty() => supervise(done),
+            () = shared.work.notified() => {}
+            () = timer => {}
+        }
+    }
+    drain(&shared, passes, tries).await;
+}
+
+/// Starts whatever may start now, and says how long nothing else will be due.
+fn give_turns(shared: &Arc<Shared>, passes: &mut JoinSet<()>, tries: &mut JoinSet<()>) -> Option<Moment> {
+    let moment = shared.moment();
+    let mut state = shared.lock();
+    while passes.len() < shared.settings.workers {
+        let Some(turn) = state.queue.next(moment) else { break };
+        passes.spawn(take_turn(shared.clone(), turn));
+    }
+    while tries.len() < shared.settings.deliveries {
+        let Some(delivery) = state.outbox.next(moment) else {
+            break;
+        };
+        tries.spawn(take_delivery(shared.clone(), delivery));
+    }
+    let counts = state.queue.counts();
+    shared.metrics.queue(QueueState::Ready, counts.ready + counts.waiting);
+    shared.metrics.queue(QueueState::Waiting, counts.timed);
+    shared.metrics.breakers(BreakerState::Open, counts.broken);
+    shared
+        .metrics
+        .breakers(BreakerState::Closed, counts.lanes - counts.broken);
+    shared.metrics.in_flight(counts.running);
+    let turn = (passes.len() < shared.settings.workers)
+        .then(|| state.queue.next_due(moment))
+        .flatten();
+    let delivery = (tries.len() < shared.settings.deliveries)
+        .then(|| state.outbox.next_due(moment))
+        .flatten();
+    let due = match (turn, delivery) {
+        (Some(turn), Some(delivery)) => Some(turn.min(delivery)),
+        (turn, delivery) => turn.or(delivery),
+    };
+    due.map(|due| due.saturating_sub(moment))
+}
+
+/// A turn catches its own panics. What comes through is a bug of the dispatcher's, and the supervisor ends the process.
+fn supervise(done: Result<(), JoinError>) {
+    if let Err(error) = done
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// What is under way comes to its end, and what is kept of the calls that left is brought into the statuses, within the
+/// time that there is.
+async fn drain(shared: &Arc<Shared>, mut passes: JoinSet<()>, mut tries: JoinSet<()>) {
+    let all = async {
+        loop {
+            {
+                let mut state = shared.lock();
+                for uid in state.index.keeping() {
+                    state.queue.wake(&uid);
+                }
+                while let Some(turn) = state.queue.next_ready() {
+                    passes.spawn(take_turn(shared.clone(), turn));
+                }
+            }
+            if passes.is_empty() && tries.is_empty() && shared.lock().index.keeping().is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                Some(done) = passes.join_next(), if !passes.is_empty() => supervise(done),
+                Some(done) = tries.join_next(), if !tries.is_empty() => supervise(done),
+                () = shared.clock.sleep(DRAIN_PAUSE) => {}
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = all => {}
+        () = shared.clock.sleep(shared.settings.pacing.drain) => {
+            tracing::warn!("stopping: not everything came to its end in time; the next start finds it in the statuses");
+        }
+    }
+}
+
+async fn take_turn(shared: Arc<Shared>, turn: Turn) {
+    let mut pass = Pass::new(&shared, &turn);
+    let next = guarded(&shared, &mut pass).await;
+    shared.metrics.pass();
+    let (tokens, notices) = (pass.tokens, pass.notices);
+    finish(&shared, &turn.uid, tokens, next);
+    shared.work.notify_one();
+    shared.publish(&notices).await;
+}
+
+/// One pass. A panic in it is a condition of that object and nothing else.
+async fn guarded(shared: &Shared, pass: &mut Pass<'_>) -> Next {
+    match AssertUnwindSafe(pass.run()).catch_unwind().await {
+        Ok(next) => next,
+        Err(_) => {
+            shared.metrics.panic();
+            let uid = pass.uid.clone();
+            tracing::error!(%uid, "a pass panicked; its object rests for minutes. This is a bug.");
+            let jitter = shared.chance.share();
+            let pause = shared.settings.policy.backoff(u32::MAX, jitter, None);
+            let entry = {
+                let mut state = shared.lock();
+                if let Some(entry) = state.index.get_mut(&uid) {
+                    // Whether a call had left is not known any more: the intent is looked after like somebody else's.
+                    entry.memory.intent = None;
+                    entry.memory.look = None;
+                }
+                state.index.get(&uid).cloned()
+            };
+            if let Some(Entry {
+                object,
+                request: Ok(request),
+                ..
+            }) = entry
+            {
+                let old = object.status.clone().unwrap_or_default();
+                let next = evolve(
+                    &request,
+                    &old,
+                    &Fact::Panicked { jitter },
+                    shared.now(),
+                    &shared.settings.policy,
+                );
+                if next != old {
+                    let recorded = shared.write_status(&uid, &object, next, Holds::Nothing).await;
+                    pass.after(recorded);
+                }
+            }
+            Next::at(shared.moment() + pause)
+        }
+    }
+}
+
+/// A pass is over: its slot is free, and the queue knows what the object waits for.
+fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
+    let moment = shared.moment();
+    let mut last_words = Vec::new();
+    {
+        let mut state = shared.lock();
+        let again = state.queue.done(uid, unspent, moment);
+        let Some(entry) = state.index.get(uid) else {
+            state.queue.forget(uid);
+            return;
+        };
+        if entry.deleted {
+            last_words = bury(shared, &mut state, uid, moment);
+        } else if entry.departed && entry.object.status.as_ref().is_some_and(|status| status.is_settled()) {
+            forget(&mut state, uid);
+        } else if again {
+            state.queue.wake(uid);
+        } else {
+            if let Some(at) = next.at {
+                state.queue.wake_at(uid, at);
+            }
+            match next.ask {
+                Some((connection, ask)) => state.queue.offer(uid, &connection, ask),
+                None => state.queue.withdraw(uid),
+            }
+        }
+    }
+    // Not under the lock: a reader that stops reading stops the writer.
+    let now = shared.now();
+    for line in last_words {
+        let _ = shared.audit_line(now, &line);
+    }
+}
+
+/// The end of an object that was deleted: its last audit lines, and a grace for the webhooks that it still owes.
+fn bury(shared: &Shared, state: &mut State, uid: &Uid, moment: Moment) -> Vec<Map<String, Value>> {
+    let Some(entry) = state.index.get_mut(uid) else {
+        return Vec::new();
+    };
+    let now = shared.now();
+    let deleted_at = *entry.memory.deleted_at.get_or_insert(moment);
+    let status = entry.status();
+    let mut lines = Vec::new();
+    if !status.is_finished() {
+        lines.push(records::deleted(&entry.object, &status, now));
+    } else if !status.is_settled() {
+        let until = deleted_at + shared.settings.pacing.deletion_grace;
+        if moment < until {
+            state.queue.wake_at(uid, until);
+            return lines;
+        }
+        for webhook in entry.pending_webhooks() {
+            lines.push(records::webhook_abandoned(&entry.object, &status, &webhook, now));
+        }
+    }
+    forget(state, uid);
+    lines
+}
+
+/// Nothing is known of an object any more.
+pub(super) fn forget(state: &mut State, uid: &Uid) {
+    state.queue.forget(uid);
+    if let Some(entry) = state.index.remove(uid) {
+        for webhook in entry.pending_webhooks() {
+            state.outbox.forget(&Delivery {
+                uid: uid.clone(),
+                webhook: webhook.as_str().into(),
+            });
+        }
+    }
+}
+
+async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
+    let tried = AssertUnwindSafe(shared.try_delivery(&delivery)).catch_unwind().await;
+    let (after, notices) = tried.unwrap_or_else(|_| {
+        shared.metrics.panic();
+        tracing::error!(uid = %delivery.uid, webhook = %delivery.webhook, "a delivery panicked; it rests for minutes. This is a bug.");
+        (After::Again(shared.moment() + shared.settings.policy.backoff(u32::MAX, 1.0, None)), Vec::new())
+    });
+    {
+        let mut state = shared.lock();
+        let endpoint = state.outbox.done(&delivery);
+        match (after, endpoint) {
+            (After::Again(at), Some(endpoint)) => state.outbox.offer(delivery.clone(), endpoint, at),
+            _ => shared.sync_outbox(&mut state, &delivery.uid),
+        }
+        // The last webhook of a deleted object ends its grace.
+        if state.index.get(&delivery.uid).is_some_and(|entry| entry.deleted) {
+            state.queue.wake(&delivery.uid);
+        }
+    }
+    shared.work.notify_one();
+    shared.publish(&notices).await;
+}

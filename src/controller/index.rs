@@ -1,0 +1,517 @@
+//! The index: every open object that this process knows, and what it remembers of each beside the status.
+//!
+//! Memory follows open work: an object that settles leaves the watch, and then the index. For each uid the index keeps
+//! the highest resourceVersion that was seen or written, and older versions, from a cache that lags or a second API
+//! server that is behind, change nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
+
+use crate::{
+    api::{ConnectionKind, GuestTermination, GuestTerminationStatus, WebhookState},
+    cluster::Identity,
+    schedule::{Moment, Uid},
+    termination::{
+        answer::Look,
+        decide::{Intent, LastLook},
+        fact::Fact,
+        request::{Invalid, Request},
+    },
+};
+
+/// The connection that a termination without `spec.connectionRef` uses.
+pub const DEFAULT_CONNECTION: &str = "default";
+
+/// A connection's namespace and name.
+pub type ConnectionName = (Arc<str>, Arc<str>);
+
+/// One open object.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The newest version that was seen or written.
+    pub object: Arc<GuestTermination>,
+    /// Its request, if it is valid.
+    pub request: Result<Arc<Request>, Invalid>,
+    /// What is remembered beside the status.
+    pub memory: Memory,
+    /// It was deleted; what is under way is brought to its end.
+    pub deleted: bool,
+    /// What is known of it may be wrong, because it left the watch or a write was not answered: it is read before
+    /// anything else is done with it.
+    pub doubtful: bool,
+    /// It left the watch.
+    pub departed: bool,
+}
+
+/// What a process remembers of an object. Lost with the process, and nothing rests on it but economy and the promise
+/// not to send what was not written.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The last look.
+    pub look: Option<SeenLook>,
+    /// What happened and is not in the status yet.
+    pub kept: Option<Fact>,
+    /// The own open intent.
+    pub intent: Option<OwnIntent>,
+    /// Own intents whose calls will never leave, and why.
+    pub withheld: BTreeMap<String, String>,
+    /// Somebody else's open intent, and when it was first seen.
+    pub foreign: Option<(String, Moment)>,
+    /// What came of tries of webhooks and is not in the status yet, by the webhook's name.
+    pub tried: BTreeMap<String, Fact>,
+    /// Statuses whose write was not answered, and what each of them holds.
+    pub unanswered: Vec<(GuestTerminationStatus, Holds)>,
+    /// Writes that failed in a row.
+    pub failed_writes: u32,
+    /// When it was found to be deleted.
+    pub deleted_at: Option<Moment>,
+    /// The vendor was asked about it before.
+    pub asked: bool,
+    /// The connection's word on 404s was edited since the last look: what could not be believed is asked anew.
+    pub reconsider: bool,
+    /// The audit lines that were written, so that a write that is tried again tells nothing twice.
+    pub told: BTreeSet<String>,
+}
+
+/// What a status that was written holds: if it turns out to be stored, that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// The kept fact, or one that is found anew.
+    Kept,
+    /// The intent of a call.
+    Intent,
+    /// Nothing that would be written a second time.
+    Nothing,
+    /// What came of a try of that webhook.
+    Try(String),
+}
+
+/// A look that was made.
+#[derive(Clone, Debug)]
+pub struct SeenLook {
+    /// What it saw.
+    pub verdict: Look,
+    /// The uid of the connection that it went through.
+    pub connection: Arc<str>,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// When, by the monotonic clock.
+    pub moment: Moment,
+    /// Looks that failed in a row, this one included.
+    pub failures: u32,
+    /// Its share of chance.
+    pub jitter: f64,
+}
+
+/// The own open intent.
+#[derive(Clone, Debug)]
+pub struct OwnIntent {
+    /// Its id.
+    pub id: String,
+    /// When its write began, by the wall clock.
+    pub began: Timestamp,
+    /// When its write began, by the monotonic clock.
+    pub began_moment: Moment,
+    /// Its call has left.
+    pub in_flight: bool,
+}
+
+impl Entry {
+    fn new(object: GuestTermination) -> Self {
+        Self {
+            request: Request::parse(&object).map(Arc::new),
+            object: Arc::new(object),
+            memory: Memory::default(),
+            deleted: false,
+            doubtful: false,
+            departed: false,
+        }
+    }
+
+    /// The status, or an empty one.
+    pub fn status(&self) -> GuestTerminationStatus {
+        self.object.status.clone().unwrap_or_default()
+    }
+
+    /// The connection that the object uses.
+    pub fn connection(&self) -> ConnectionName {
+        let namespace = self.object.metadata.namespace.as_deref().unwrap_or_default();
+        let name = match &self.object.spec.connection_ref {
+            Some(reference) => match reference.kind {
+                ConnectionKind::GenesysConnection => reference.name.as_str(),
+            },
+            None => DEFAULT_CONNECTION,
+        };
+        (namespace.into(), name.into())
+    }
+
+    /// Whose the open intent is, as the pure core wants to know it.
+    pub fn intent(&self, now: Moment) -> Intent<'_> {
+        let open = self
+            .object
+            .status
+            .as_ref()
+            .and_then(|status| status.current_attempt.as_ref());
+        let Some(open) = open else {
+            return Intent::Foreign {
+                unchanged_for: Duration::ZERO,
+            };
+        };
+        if let Some(why) = self.memory.withheld.get(&open.id) {
+            return Intent::Withheld { why };
+        }
+        match &self.memory.intent {
+            Some(own) if own.id == open.id && own.in_flight => Intent::InFlight,
+            Some(own) if own.id == open.id => Intent::Written,
+            _ => {
+                let since = self
+                    .memory
+                    .foreign
+                    .as_ref()
+                    .filter(|(id, _)| *id == open.id)
+                    .map_or(now, |(_, since)| *since);
+                Intent::Foreign {
+                    unchanged_for: now.saturating_sub(since),
+                }
+            }
+        }
+    }
+
+    /// The last look, as the pure core wants to know it. A look through another connection is no look at all.
+    pub fn look(&self, now: Moment, connection: Option<&str>) -> Option<LastLook> {
+        let look = self
+            .memory
+            .look
+            .as_ref()
+            .filter(|look| connection == Some(look.connection.as_ref()))?;
+        Some(LastLook {
+            verdict: look.verdict.clone(),
+            at: look.at,
+            age: now.saturating_sub(look.moment),
+            failures: look.failures,
+            jitter: look.jitter,
+        })
+    }
+
+    /// The names of the webhooks that are still to be delivered.
+    pub fn pending_webhooks(&self) -> BTreeSet<String> {
+        let status = self
+            .object
+            .status
+            .as_ref()
+            .filter(|status| status.is_finished() && !status.is_settled());
+        let webhooks = status.map(|status| status.webhooks.as_slice()).unwrap_or_default();
+        let pending = webhooks.iter().filter(|webhook| webhook.state == WebhookState::Pending);
+        pending.map(|webhook| webhook.name.clone()).collect()
+    }
+
+    fn take(&mut self, object: GuestTermination, now: Moment) {
+        self.request = Request::parse(&object).map(Arc::new);
+        self.object = Arc::new(object);
+        self.settle_unanswered();
+        self.notice_intent(now);
+    }
+
+    /// A write that was not answered and is found stored has done its work: what it holds must not be applied twice.
+    fn settle_unanswered(&mut self) {
+        let status = self.object.status.clone().unwrap_or_default();
+        for (written, holds) in std::mem::take(&mut self.memory.unanswered) {
+            if written == status {
+                self.made_durable(&holds);
+            }
+        }
+    }
+
+    /// What a write held is durable.
+    pub fn made_durable(&mut self, holds: &Holds) {
+        match holds {
+            Holds::Kept => self.memory.kept = None,
+            Holds::Intent | Holds::Nothing => {}
+            Holds::Try(webhook) => {
+                self.memory.tried.remove(webhook);
+            }
+        }
+    }
+
+    /// Remembers when an intent was first seen that may be somebody else's.
+    fn notice_intent(&mut self, now: Moment) {
+        let open = self
+            .object
+            .status
+            .as_ref()
+            .and_then(|status| status.current_attempt.as_ref());
+        match open {
+            None => self.memory.foreign = None,
+            Some(open) if self.memory.foreign.as_ref().is_some_and(|(id, _)| *id == open.id) => {}
+            Some(open) => self.memory.foreign = Some((open.id.clone(), now)),
+        }
+    }
+}
+
+/// What became of a version that was brought in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is news.
+    News,
+    /// It is what was known already, or older.
+    Known,
+}
+
+/// The index.
+#[derive(Debug, Default)]
+pub struct Index {
+    entries: BTreeMap<Uid, Entry>,
+    by_connection: BTreeMap<ConnectionName, BTreeSet<Uid>>,
+    listing: Option<BTreeSet<Uid>>,
+}
+
+impl Index {
+    /// The entry of a uid.
+    pub fn get(&self, uid: &Uid) -> Option<&Entry> {
+        self.entries.get(uid)
+    }
+
+    /// The entry of a uid, to be changed.
+    pub fn get_mut(&mut self, uid: &Uid) -> Option<&mut Entry> {
+        self.entries.get_mut(uid)
+    }
+
+    /// The uids of the objects that use a connection.
+    pub fn users(&self, connection: &ConnectionName) -> Vec<Uid> {
+        self.by_connection
+            .get(connection)
+            .map(|uids| uids.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// How many objects are open.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no object is open.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes in what a read found. Unlike an event it is the last word, older or not; and it is no part of a listing.
+    pub fn read(&mut self, uid: &Uid, object: GuestTermination, now: Moment) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.take(object, now);
+            entry.doubtful = false;
+        }
+    }
+
+    /// The uids of the objects of which something is kept that is not durable yet.
+    pub fn keeping(&self) -> Vec<Uid> {
+        let keeps = |entry: &&Entry| entry.memory.kept.is_some() && !entry.deleted;
+        let keeping = self.entries.iter().filter(|(_, entry)| keeps(entry));
+        keeping.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// Takes in a version that the watch told of.
+    pub fn see(&mut self, object: GuestTermination, now: Moment) -> Option<(Uid, Taken)> {
+        let uid: Uid = object.metadata.uid.as_deref()?.into();
+        if let Some(listing) = &mut self.listing {
+            listing.insert(uid.clone());
+        }
+        let taken = match self.entries.get_mut(&uid) {
+            Some(entry) => {
+                let known = !is_newer(&object.metadata, &entry.object.metadata);
+                if known {
+                    Taken::Known
+                } else {
+                    entry.take(object, now);
+                    Taken::News
+                }
+            }
+            None => {
+                let mut entry = Entry::new(object);
+                entry.notice_intent(now);
+                self.by_connection
+                    .entry(entry.connection())
+                    .or_default()
+                    .insert(uid.clone());
+                self.entries.insert(uid.clone(), entry);
+                Taken::News
+            }
+        };
+        Some((uid, taken))
+    }
+
+    /// Takes in the version that an own write made.
+    pub fn wrote(&mut self, uid: &Uid, object: GuestTermination, now: Moment) {
+        if let Some(entry) = self.entries.get_mut(uid)
+            && is_newer(&object.metadata, &entry.object.metadata)
+        {
+            entry.take(object, now);
+        }
+    }
+
+    /// A listing begins: what it does not name has gone meanwhile.
+    pub fn list_began(&mut self) {
+        self.listing = Some(BTreeSet::new());
+    }
+
+    /// The listing is complete. The uids that it did not name.
+    pub fn list_ended(&mut self) -> Vec<Uid> {
+        let Some(listed) = self.listing.take() else {
+            return Vec::new();
+        };
+        self.entries
+            .keys()
+            .filter(|uid| !listed.contains(*uid))
+            .cloned()
+            .collect()
+    }
+
+    /// An object left the watch. Says whether it is still to be found out what became of it.
+    pub fn left(&mut self, identity: &Identity) -> Option<(Uid, Departure)> {
+        let uid: Uid = identity.uid.as_str().into();
+        let entry = self.entries.get(&uid)?;
+        let own = entry.object.metadata.resource_version.as_deref() == Some(identity.resource_version.as_str());
+        let settled = entry
+            .object
+            .status
+            .as_ref()
+            .is_some_and(GuestTerminationStatus::is_settled);
+        Some((
+            uid,
+            if own && settled {
+                Departure::Settled
+            } else {
+                Departure::Unclear
+            },
+        ))
+    }
+
+    /// Forgets an object.
+    pub fn remove(&mut self, uid: &Uid) -> Option<Entry> {
+        let entry = self.entries.remove(uid)?;
+        let connection = entry.connection();
+        if let Some(uids) = self.by_connection.get_mut(&connection) {
+            uids.remove(uid);
+            if uids.is_empty() {
+                self.by_connection.remove(&connection);
+            }
+        }
+        Some(entry)
+    }
+}
+
+/// Why an object left the watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// By the own write that settled it.
+    Settled,
+    /// It was deleted, or somebody else settled it: a read can tell.
+    Unclear,
+}
+
+/// Whether one version of an object is newer than another. Versions of one kind on one server are decimal and ordered
+/// (KEP-5504); what is no number is taken for news.
+pub(super) fn is_newer(metadata: &ObjectMeta, than: &ObjectMeta) -> bool {
+    let version = |metadata: &ObjectMeta| metadata.resource_version.as_deref()?.parse::<u64>().ok();
+    match (version(metadata), version(than)) {
+        (Some(version), Some(than)) => version > than,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(uid: &str, version: &str) -> GuestTermination {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "guestops.dev/v1alpha1",
+            "kind": "GuestTermination",
+            "metadata": {"name": uid, "namespace": "care", "uid": uid, "resourceVersion": version,
+                         "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"guestId": "guest", "reason": "timeout", "retainData": true},
+        }))
+        .unwrap()
+    }
+
+    fn identity(uid: &str, version: &str) -> Identity {
+        object(uid, version).metadata.into()
+    }
+
+    #[test]
+    fn older_versions_change_nothing() {
+        let mut index = Index::default();
+        let uid: Uid = "a".into();
+        assert_eq!(
+            index.see(object("a", "10"), Moment::ZERO),
+            Some((uid.clone(), Taken::News))
+        );
+        assert_eq!(
+            index.see(object("a", "9"), Moment::ZERO),
+            Some((uid.clone(), Taken::Known))
+        );
+        index.wrote(&uid, object("a", "12"), Moment::ZERO);
+        assert_eq!(
+            index.see(object("a", "11"), Moment::ZERO),
+            Some((uid.clone(), Taken::Known))
+        );
+        assert_eq!(
+            index.see(object("a", "12"), Moment::ZERO),
+            Some((uid.clone(), Taken::Known)),
+            "the own write's echo"
+        );
+        assert_eq!(index.see(object("a", "100"), Moment::ZERO), Some((uid, Taken::News)));
+    }
+
+    #[test]
+    fn only_the_own_settling_write_explains_a_departure() {
+        let mut index = Index::default();
+        index.see(object("a", "10"), Moment::ZERO);
+        assert_eq!(
+            index.left(&identity("a", "10")).map(|(_, why)| why),
+            Some(Departure::Unclear)
+        );
+        let mut settled = object("a", "11");
+        settled.status = Some(GuestTerminationStatus {
+            settled: Some(true),
+            ..Default::default()
+        });
+        index.wrote(&"a".into(), settled, Moment::ZERO);
+        assert_eq!(
+            index.left(&identity("a", "11")).map(|(_, why)| why),
+            Some(Departure::Settled)
+        );
+        assert_eq!(
+            index.left(&identity("a", "12")).map(|(_, why)| why),
+            Some(Departure::Unclear)
+        );
+        assert_eq!(index.left(&identity("b", "12")), None);
+    }
+
+    #[test]
+    fn a_listing_tells_who_is_missing() {
+        let mut index = Index::default();
+        for uid in ["a", "b"] {
+            index.see(object(uid, "1"), Moment::ZERO);
+        }
+        index.list_began();
+        index.see(object("b", "1"), Moment::ZERO);
+        index.see(object("c", "2"), Moment::ZERO);
+        assert_eq!(index.list_ended(), ["a".into()]);
+        assert_eq!(index.list_ended(), Vec::<Uid>::new());
+    }
+
+    #[test]
+    fn what_is_removed_leaves_nothing_behind() {
+        let mut index = Index::default();
+        let (uid, _) = index.see(object("a", "1"), Moment::ZERO).unwrap();
+        let connection = index.get(&uid).unwrap().connection();
+        assert_eq!(index.users(&connection), [uid.clone()]);
+        index.remove(&uid);
+        assert!(index.is_empty() && index.by_connection.is_empty());
+    }
+}

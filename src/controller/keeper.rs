@@ -1,0 +1,250 @@
+//! Looking after the connections: their Secrets, their first token, their status.
+//!
+//! A connection that is ready costs nothing here: the passes that use it look at its Secrets themselves. One that is not
+//! is looked at every few seconds, by metadata alone, so that its repair is noticed.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+
+use super::{
+    connection_status::{desired, is_urgent},
+    connections::{Connection, Standing},
+    index::{ConnectionName, is_newer},
+    shared::Shared,
+    watch::see_connection,
+};
+use crate::{
+    api::GenesysConnection,
+    cluster::StatusWrite,
+    schedule::Moment,
+    telemetry::metrics::{ConnectionState, WatchedKind},
+};
+
+/// The pause after a status that met a newer object.
+const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a status that the API server did not take.
+const WRITE_PAUSE: Duration = Duration::from_secs(5);
+/// A timer that fires a moment early must not find the pause still on.
+const PAUSE_MARGIN: Duration = Duration::from_millis(5);
+
+/// What is to be done about a connection now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chore {
+    Secrets,
+    Token,
+    Allowance,
+    Status,
+}
+
+/// Looks after the connections until the operator stops.
+pub async fn run(shared: Arc<Shared>) {
+    let mut jobs = JoinSet::new();
+    let mut busy: BTreeSet<ConnectionName> = BTreeSet::new();
+    loop {
+        let next = {
+            let moment = shared.moment();
+            let mut next: Option<Moment> = None;
+            for (name, chore) in plan(&shared, &busy, &mut next) {
+                busy.insert(name.clone());
+                let shared = shared.clone();
+                jobs.spawn(async move {
+                    do_chore(&shared, &name, chore).await;
+                    name
+                });
+            }
+            next.map(|next| next.saturating_sub(moment))
+        };
+        let timer = async {
+            match next {
+                Some(pause) => shared.clock.sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shared.stopping.cancelled() => break,
+            Some(done) = jobs.join_next(), if !jobs.is_empty() => match done {
+                Ok(name) => { busy.remove(&name); }
+                // The supervisor ends the process: a keeper that lost a job would never look at that connection again.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            () = shared.upkeep.notified() => {}
+            () = timer => {}
+        }
+    }
+    // A status that is being written may as well arrive.
+    while jobs.join_next().await.is_some() {}
+}
+
+/// The chores that are due, and in `next` when the next one will be.
+fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Moment>) -> Vec<(ConnectionName, Chore)> {
+    let (now, moment) = (shared.now(), shared.moment());
+    let mut chores = Vec::new();
+    let mut states = [0; ConnectionState::ALL.len()];
+    let mut later = |due: Moment| *next = Some(next.map_or(due, |next| next.min(due)));
+    let state = shared.lock();
+    for (name, connection) in state.connections.iter() {
+        states[state_of(connection) as usize] += 1;
+        if busy.contains(name) {
+            continue;
+        }
+        if let Some(due) = secrets_due(connection, shared) {
+            if due <= moment {
+                chores.push((name.clone(), Chore::Secrets));
+                continue;
+            }
+            later(due);
+        }
+        if let Some(due) = token_due(connection) {
+            if due <= moment {
+                chores.push((name.clone(), Chore::Token));
+                continue;
+            }
+            later(due);
+        }
+        if connection.is_strangled() {
+            let due = connection.allowed_at + shared.settings.pacing.trial_cap;
+            if due <= moment {
+                chores.push((name.clone(), Chore::Allowance));
+                continue;
+            }
+            later(due);
+        }
+        if let Some(until) = connection.paused_until.filter(|until| *until > now) {
+            // The end of a pause is news that nobody else brings.
+            later(moment + crate::termination::instants::between(now, until) + PAUSE_MARGIN);
+        }
+        let old = connection.object.status.clone().unwrap_or_default();
+        let new = desired(connection, now);
+        if old != new {
+            let calm = connection
+                .written
+                .map_or(Moment::ZERO, |at| at + shared.settings.pacing.connection_status);
+            let due = if is_urgent(&old, &new) { Moment::ZERO } else { calm }.max(connection.write_not_before);
+            if due <= moment {
+                chores.push((name.clone(), Chore::Status));
+            } else if connection.used || is_urgent(&old, &new) {
+                later(due);
+            }
+        }
+    }
+    drop(state);
+    for state in ConnectionState::ALL {
+        shared.metrics.connections(state, states[state as usize]);
+    }
+    chores
+}
+
+fn state_of(connection: &Connection) -> ConnectionState {
+    match connection.standing {
+        Standing::Valid if connection.broken.is_none() && !connection.object.spec.suspend => ConnectionState::Ready,
+        Standing::Valid | Standing::NotProbed | Standing::Unavailable(_) => ConnectionState::Unknown,
+        _ => ConnectionState::NotReady,
+    }
+}
+
+/// When the Secrets are to be looked at, if they are.
+fn secrets_due(connection: &Connection, shared: &Shared) -> Option<Moment> {
+    if connection.object.spec.suspend || connection.standing == Standing::Valid || connection.endpoints.is_err() {
+        return None;
+    }
+    Some(
+        connection
+            .checked
+            .map_or(Moment::ZERO, |at| at + shared.settings.pacing.secrets),
+    )
+}
+
+/// When a token is to be asked for, if one is.
+fn token_due(connection: &Connection) -> Option<Moment> {
+    let waits = matches!(
+        connection.standing,
+        Standing::NotProbed | Standing::Unavailable(_) | Standing::CredentialsInvalid(_)
+    );
+    let wanted = waits && connection.credentials.is_some() && !connection.object.spec.suspend;
+    wanted.then(|| connection.token_retry_at.unwrap_or(Moment::ZERO))
+}
+
+async fn do_chore(shared: &Shared, name: &ConnectionName, chore: Chore) {
+    match chore {
+        Chore::Secrets => shared.check_secrets(name).await,
+        Chore::Token => {
+            let found = {
+                let state = shared.lock();
+                let resolved = state.connections.resolve(name, None, "", true);
+                resolved
+                    .view
+                    .and_then(|view| Some((view.target.clone()?, view.credentials.clone()?, view)))
+            };
+            if let Some((target, credentials, view)) = found {
+                shared.token(name, &target, &credentials, &view).await;
+            }
+        }
+        Chore::Allowance => {
+            // Nobody can ask, so nobody would ever hear of a better limit: one pass at a time finds out.
+            let moment = shared.moment();
+            shared.change_connection(name, |connection| {
+                connection.allowed = None;
+                connection.trial_from = Some(moment);
+            });
+        }
+        Chore::Status => write_status(shared, name).await,
+    }
+}
+
+async fn write_status(shared: &Shared, name: &ConnectionName) {
+    let (object, status) = {
+        let mut state = shared.lock();
+        let Some(connection) = state.connections.get_mut(name) else {
+            return;
+        };
+        let status = desired(connection, shared.now());
+        connection.used = false;
+        (connection.object.clone(), status)
+    };
+    let write = shared.cluster.replace_status(object.as_ref(), status).await;
+    shared
+        .metrics
+        .status_write(WatchedKind::GenesysConnection, (&write).into());
+    let (fresh, pause) = match write {
+        StatusWrite::Written(stored) => (Some(*stored), None),
+        StatusWrite::Conflict => {
+            // Somebody edited it, or it is another one by now: that is taken in like any other news.
+            if let Ok(Some(fresh)) = shared.cluster.get::<GenesysConnection>(&name.0, &name.1).await {
+                see_connection(shared, fresh);
+            }
+            (None, Some(CONFLICT_PAUSE))
+        }
+        StatusWrite::Gone => (None, Some(WRITE_PAUSE)),
+        StatusWrite::Throttled(pause) => (None, Some(pause.clamp(WRITE_PAUSE, 6 * WRITE_PAUSE))),
+        StatusWrite::Refused { code, message } => {
+            tracing::error!(connection = %name.1, namespace = %name.0, code, message, "the API server refused the connection's status");
+            (None, Some(6 * WRITE_PAUSE))
+        }
+        StatusWrite::Unanswered(why) => {
+            tracing::warn!(connection = %name.1, namespace = %name.0, why, "the connection's status write was not answered");
+            (None, Some(WRITE_PAUSE))
+        }
+    };
+    let moment = shared.moment();
+    let mut state = shared.lock();
+    let Some(connection) = state.connections.get_mut(name) else {
+        return;
+    };
+    if let Some(fresh) = fresh
+        && fresh.metadata.uid.as_deref() == Some(connection.uid.as_ref())
+        && fresh.metadata.generation == connection.object.metadata.generation
+        && is_newer(&fresh.metadata, &connection.object.metadata)
+    {
+        connection.object = Arc::new(fresh);
+    }
+    match pause {
+        None => connection.written = Some(moment),
+        Some(pause) => {
+            connection.write_not_before = moment + pause;
+            // A write that may have been applied, or met a newer object: what is at hand is not the last word.
+            connection.used = true;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the shell is told once, at its start.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{
+    schedule::{breaker::BreakerPolicy, lane::ProofPolicy},
+    termination::policy::Policy,
+    webhook::guard::GuardPolicy,
+};
+
+/// How the operator works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace that is watched; all of them if unset.
+    pub namespace: Option<String>,
+    /// Passes over objects at the same time.
+    pub workers: usize,
+    /// Tries of webhooks at the same time.
+    pub deliveries: usize,
+    /// Tries of webhooks at one endpoint at the same time.
+    pub deliveries_per_endpoint: usize,
+    /// A connection may use http to loopback addresses and Services of the cluster.
+    pub allow_insecure_endpoints: bool,
+    /// Where webhooks may go.
+    pub guard: GuardPolicy,
+    /// The spans of the termination core.
+    pub policy: Policy,
+    /// The spans of a connection's breaker.
+    pub breaker: BreakerPolicy,
+    /// The spans of the proof that a route is right.
+    pub proof: ProofPolicy,
+    /// The shell's own spans.
+    pub pacing: Pacing,
+}
+
+/// The shell's own spans.
+#[derive(Clone, Debug)]
+pub struct Pacing {
+    /// How old the last look at a connection's Secrets may be when a call is made through it, and how often they are
+    /// looked at while the connection is not ready.
+    pub secrets: Duration,
+    /// The status of a connection is not written more often for what is not urgent.
+    pub connection_status: Duration,
+    /// The first pause of a connection whose calls are refused with 401.
+    pub trial: Duration,
+    /// The longest pause of a connection whose calls are refused, and the pause after 403.
+    pub trial_cap: Duration,
+    /// How long a webhook is tried for after its object was deleted.
+    pub deletion_grace: Duration,
+    /// How long work in flight may take when the operator stops.
+    pub drain: Duration,
+    /// How long the server keeps a watch open, in seconds.
+    pub watch_timeout_seconds: u32,
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Self {
+            secrets: Duration::from_secs(3),
+            connection_status: Duration::from_secs(60),
+            trial: Duration::from_secs(30),
+            trial_cap: Duration::from_secs(300),
+            deletion_grace: Duration::from_secs(60),
+            drain: Duration::from_secs(20),
+            watch_timeout_seconds: crate::cluster::WATCH_TIMEOUT_SECONDS,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            workers: 64,
+            deliveries: 64,
+            deliveries_per_endpoint: 8,
+            allow_insecure_endpoints: false,
+            guard: GuardPolicy::default(),
+            policy: Policy::default(),
+            breaker: BreakerPolicy::default(),
+            proof: ProofPolicy::default(),
+            pacing: Pacing::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Passes that one connection may hold: half of all, so that a vendor that hangs does not hold up every other one.
+    pub fn flights_of_a_connection(&self) -> u32 {
+        u32::try_from(self.workers / 2).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The same settings with every wait `factor` times as long, for rehearsals. What guards a call stays as it is: the
+    /// send fence, the timeouts, and how long somebody else's intent is left alone.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        let scale = |span: Duration| span.mul_f64(factor);
+        Self {
+            policy: self.policy.scaled(factor),
+            breaker: BreakerPolicy {
+                failures: self.breaker.failures,
+                first_probe: scale(self.breaker.first_probe),
+                probe_cap: scale(self.breaker.probe_cap),
+            },
+            proof: ProofPolicy {
+                first: scale(self.proof.first),
+                cap: scale(self.proof.cap),
+            },
+            pacing: Pacing {
+                trial: scale(self.pacing.trial),
+                trial_cap: scale(self.pacing.trial_cap),
+                deletion_grace: scale(self.pacing.deletion_grace),
+                ..self.pacing
+            },
+            ..self
+        }
+    }
+}
+
+/// Chance, from one generator: a run can be replayed from its seed.
+#[derive(Clone, Debug)]
+pub struct Chance(Arc<Mutex<StdRng>>);
+
+impl Chance {
+    /// The chance of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+    }
+
+    /// A share from 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .random_range(0.0..=1.0)
+    }
+
+    /// A random id, 32 hexadecimal digits.
+    pub fn id(&self) -> String {
+        format!(
+            "{:032x}",
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).random::<u128>()
+        )
+    }
+}
+
+/// Whether this process leads. An input of the send fence.
+#[derive(Clone, Debug)]
+pub struct Leadership(Arc<AtomicBool>);
+
+impl Leadership {
+    /// The leadership of a process that is alone.
+    pub fn alone() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Whether this process leads now.
+    pub fn leads(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}

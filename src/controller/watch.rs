@@ -1,0 +1,226 @@
+//! What the watches tell, brought into the index.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures::StreamExt;
+use tokio::sync::oneshot;
+
+use super::{
+    connections::Change,
+    dispatch,
+    index::{ConnectionName, Departure, Taken},
+    shared::{Shared, State},
+};
+use crate::{
+    api::{GenesysConnection, GuestTermination},
+    cluster::{Identity, Jitter, Notice, NoticeKind, Regarding, WatchEvent, WatchSettings},
+    schedule::Uid,
+    telemetry::metrics::WatchedKind,
+};
+
+/// The open work: whatever is not settled, the outbox included. An absent field reads as the empty string.
+const OPEN_WORK: &str = "status.settled!=true";
+
+fn settings(shared: &Shared) -> WatchSettings {
+    WatchSettings {
+        namespace: shared.settings.namespace.clone(),
+        timeout_seconds: shared.settings.pacing.watch_timeout_seconds,
+        ..WatchSettings::default()
+    }
+}
+
+fn jitter(shared: &Shared) -> Jitter {
+    let chance = shared.chance.clone();
+    Arc::new(move || chance.share())
+}
+
+/// Watches the terminations. `listed` is told when the first listing is complete.
+pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
+    let mut listed = Some(listed);
+    let settings = WatchSettings {
+        field_selector: Some(OPEN_WORK.to_owned()),
+        ..settings(&shared)
+    };
+    let heard = shared.metrics.watch(WatchedKind::GuestTermination);
+    let mut events = shared
+        .cluster
+        .watch::<GuestTermination>(&settings, jitter(&shared), heard);
+    while let Some(event) = events.next().await {
+        match event {
+            WatchEvent::ListBegan => shared.lock().index.list_began(),
+            WatchEvent::Listed(object) | WatchEvent::Applied(object) => see(&shared, object),
+            WatchEvent::ListEnded => {
+                let mut state = shared.lock();
+                for uid in state.index.list_ended() {
+                    doubt(&mut state, &uid);
+                }
+                drop(state);
+                if let Some(listed) = listed.take() {
+                    let _ = listed.send(());
+                }
+            }
+            WatchEvent::Deleted(identity) => departed(&shared, &identity),
+            WatchEvent::Undecodable { object, error } => {
+                set_aside(&shared, &object.uid.as_str().into());
+                undecodable::<GuestTermination>(&shared, WatchedKind::GuestTermination, object, &error);
+            }
+        }
+        shared.work.notify_one();
+    }
+}
+
+fn see(shared: &Shared, object: GuestTermination) {
+    let moment = shared.moment();
+    let mut state = shared.lock();
+    if let Some((uid, Taken::News)) = state.index.see(object, moment) {
+        shared.sync_outbox(&mut state, &uid);
+        state.queue.wake(&uid);
+    }
+}
+
+fn departed(shared: &Shared, identity: &Identity) {
+    let mut state = shared.lock();
+    match state.index.left(identity) {
+        Some((uid, Departure::Settled)) => dispatch::forget(&mut state, &uid),
+        Some((uid, Departure::Unclear)) => doubt(&mut state, &uid),
+        None => {}
+    }
+}
+
+/// The object left the watch: it is read before anything else is done with it.
+fn doubt(state: &mut State, uid: &Uid) {
+    if let Some(entry) = state.index.get_mut(uid) {
+        entry.doubtful = true;
+        entry.departed = true;
+        state.queue.wake(uid);
+    }
+}
+
+/// Watches the connections. `listed` is told when the first listing is complete.
+pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
+    let mut listed = Some(listed);
+    let mut listing: BTreeSet<(ConnectionName, Arc<str>)> = BTreeSet::new();
+    let heard = shared.metrics.watch(WatchedKind::GenesysConnection);
+    let mut events = shared
+        .cluster
+        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), heard);
+    while let Some(event) = events.next().await {
+        match event {
+            WatchEvent::ListBegan => listing.clear(),
+            WatchEvent::Listed(object) => {
+                listing.extend(see_connection(&shared, object));
+            }
+            WatchEvent::Applied(object) => {
+                see_connection(&shared, object);
+            }
+            WatchEvent::ListEnded => {
+                let known: Vec<_> = {
+                    let state = shared.lock();
+                    state
+                        .connections
+                        .iter()
+                        .map(|(name, connection)| (name.clone(), connection.uid.clone()))
+                        .collect()
+                };
+                for (name, uid) in known.into_iter().filter(|known| !listing.contains(known)) {
+                    remove_connection(&shared, &name, &uid);
+                }
+                if let Some(listed) = listed.take() {
+                    let _ = listed.send(());
+                }
+            }
+            WatchEvent::Deleted(identity) => {
+                let name = (identity.namespace.as_str().into(), identity.name.as_str().into());
+                remove_connection(&shared, &name, &identity.uid);
+            }
+            WatchEvent::Undecodable { object, error } => {
+                let name = (object.namespace.as_str().into(), object.name.as_str().into());
+                remove_connection(&shared, &name, &object.uid);
+                shared.lock().connections.cannot_read(name);
+                undecodable::<GenesysConnection>(&shared, WatchedKind::GenesysConnection, object, &error);
+            }
+        }
+        shared.upkeep.notify_one();
+        shared.work.notify_one();
+    }
+}
+
+pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(ConnectionName, Arc<str>)> {
+    let uid: Arc<str> = object.metadata.uid.as_deref()?.into();
+    let (now, moment) = (shared.now(), shared.moment());
+    let mut state = shared.lock();
+    let (name, change) = state
+        .connections
+        .see(object, shared.settings.allow_insecure_endpoints)?;
+    match &change {
+        Change::Nothing => return Some((name, uid)),
+        Change::New(Some(former)) => state.queue.remove_connection(former),
+        Change::Edited { not_found: true } => {
+            for user in state.index.users(&name) {
+                if let Some(entry) = state.index.get_mut(&user) {
+                    entry.memory.reconsider = true;
+                }
+            }
+        }
+        Change::New(None) | Change::Edited { not_found: false } => {}
+    }
+    if let Some(connection) = state.connections.get_mut(&name)
+        && let Some(until) = connection.paused_until.filter(|until| *until > now)
+    {
+        // A pause outlives the process that was asked for it.
+        let resting = moment + crate::termination::instants::between(now, until);
+        connection.resting_until = connection.resting_until.max(resting);
+    }
+    shared.settle_lane(&mut state, &name, moment);
+    shared.wake_users(&mut state, &name);
+    Some((name, uid))
+}
+
+fn remove_connection(shared: &Shared, name: &ConnectionName, uid: &str) {
+    let mut state = shared.lock();
+    if let Some(gone) = state.connections.remove(name, uid) {
+        state.queue.remove_connection(&gone.uid);
+        shared.wake_users(&mut state, name);
+    }
+}
+
+/// An object that cannot be read is not acted on. What is under way about it comes to its end, and is kept until the
+/// object can be read again.
+fn set_aside(shared: &Shared, uid: &Uid) {
+    let mut state = shared.lock();
+    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(|entry| entry.memory.kept.is_some());
+    if busy {
+        doubt(&mut state, uid);
+    } else {
+        dispatch::forget(&mut state, uid);
+    }
+}
+
+/// An object that does not fit the types of this version is never acted on, and stops nothing else.
+fn undecodable<K: kube::Resource<DynamicType = ()>>(
+    shared: &Arc<Shared>,
+    kind: WatchedKind,
+    object: Identity,
+    error: &str,
+) {
+    shared.metrics.undecodable(kind);
+    tracing::error!(%object, error, "an object does not fit this version's types; it is not acted on");
+    let notice = Notice {
+        discriminator: object.resource_version.clone(),
+        regarding: Regarding::undecoded::<K>(object),
+        kind: NoticeKind::Warning,
+        reason: "InvalidObject".to_owned(),
+        action: "Decode".to_owned(),
+        note: format!(
+            "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
+        ),
+    };
+    // The watch waits for no Event. Where many are under way, this one is left out: they are best effort.
+    if let Ok(permit) = shared.side_notices.clone().try_acquire_owned() {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            shared.publish(&[notice]).await;
+            drop(permit);
+        });
+    }
+}

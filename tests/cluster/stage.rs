@@ -1,0 +1,371 @@
+//! A stage for the operator: a namespace with its own service account, simulator, Secret and connection, and the
+//! operator in this process, over the same composition as `main`.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use control_plane::{AuditEvent, ControlPlane, Identity};
+use guest_termination_operator::{
+    api::{GenesysConnection, GuestTermination},
+    app::{self, Seams, Telemetry},
+    clock::SystemClock,
+    controller::settings::{Leadership, Settings},
+    telemetry::{audit::AuditLog, health::Health, metrics::Metrics},
+    transport,
+    webhook::guard::GuardPolicy,
+};
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
+use serde_json::{Value, json};
+use simulator::{Simulator, api::WebhookEndpoint};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture;
+
+/// The signing key of the stage's webhook.
+pub(crate) const SIGNING_KEY: &str = "whsec_Y2FuYXJ5LXNpZ25pbmcta2V5LWNhbmFyeS1zaWduaW5nLWtleQ==";
+
+const ROLE: &str = include_str!("../../docs/install/rbac-namespace.yaml");
+
+static SEED: AtomicU64 = AtomicU64::new(1);
+
+/// Everything but the operator.
+pub(crate) struct Stage<'a> {
+    pub(crate) cluster: &'a ControlPlane,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) simulator: Simulator,
+    pub(crate) operator: Identity,
+}
+
+impl Stage<'static> {
+    /// A stage without a connection: [`Stage::connect`] makes one.
+    pub(crate) async fn bare(prefix: &str) -> Self {
+        Stage::on(fixture::cluster().await, prefix).await
+    }
+
+    /// A stage with the connection `default`, whose route is proven.
+    pub(crate) async fn set(prefix: &str) -> Self {
+        let stage = Self::bare(prefix).await;
+        stage.connect(stage.connection("default")).await;
+        stage
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// A stage without a connection, on a control plane of the caller's.
+    pub(crate) async fn on(cluster: &'a ControlPlane, prefix: &str) -> Self {
+        let client = cluster.admin_client().await.unwrap();
+        let namespace = cluster.namespace(prefix).await.unwrap();
+        let simulator = Simulator::start(simulator::Options::default()).await.unwrap();
+        let settings = simulator::api::Settings {
+            requests_per_minute: None,
+            ..simulator.settings()
+        };
+        simulator.set_settings(settings);
+        simulator
+            .set_webhook(&WebhookEndpoint::new("analytics", SIGNING_KEY))
+            .unwrap();
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "guest-termination-operator", "namespace": namespace}});
+        let role = ROLE.replace(
+            "namespace: guest-termination-operator",
+            &format!("namespace: {namespace}"),
+        );
+        cluster
+            .apply_yaml(&format!("{account}\n---\n{role}"), &namespace)
+            .await
+            .unwrap();
+        let operator = cluster
+            .service_account(&namespace, "guest-termination-operator")
+            .await
+            .unwrap();
+        cluster
+            .wait_until_allowed(
+                &operator,
+                "update",
+                "guestops.dev",
+                "guestterminations/status",
+                &namespace,
+            )
+            .await
+            .unwrap();
+        let stage = Self {
+            cluster,
+            client,
+            namespace,
+            simulator,
+            operator,
+        };
+        stage
+            .secret(
+                "genesys",
+                &[
+                    ("clientId", simulator::CLIENT_ID),
+                    ("clientSecret", simulator::CLIENT_SECRET),
+                ],
+            )
+            .await;
+        stage.secret("signing", &[("key", SIGNING_KEY)]).await;
+        stage
+    }
+
+    /// The manifest of a connection to the simulator, with one webhook and no limit that a test would feel.
+    pub(crate) fn connection(&self, name: &str) -> Value {
+        json!({
+            "apiVersion": "guestops.dev/v1alpha1", "kind": "GenesysConnection",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "api": "WebMessagingGuests",
+                "endpoints": {"apiUrl": self.simulator.url(), "loginUrl": self.simulator.url()},
+                "credentialsSecretRef": {"name": "genesys"},
+                "rateLimit": {"requestsPerMinute": 60_000, "maxInFlight": 10},
+                "webhooks": [{"name": "analytics", "url": self.simulator.webhook_url("analytics"),
+                              "signingSecretRef": {"name": "signing", "key": "key"}}],
+            },
+        })
+    }
+
+    pub(crate) async fn connect(&self, manifest: Value) {
+        self.connections()
+            .create(&PostParams::default(), &serde_json::from_value(manifest).unwrap())
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn secret(&self, name: &str, data: &[(&str, &str)]) {
+        let data: Value = data
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json!(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let secret: Secret = serde_json::from_value(json!({"metadata": {"name": name}, "stringData": data})).unwrap();
+        Api::namespaced(self.client.clone(), &self.namespace)
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) fn terminations(&self) -> Api<GuestTermination> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) fn connections(&self) -> Api<GenesysConnection> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates a termination of the guest of the same name; `spec` adds to its spec or changes it.
+    pub(crate) async fn terminate(&self, guest: &str, spec: Value) -> GuestTermination {
+        let mut manifest = json!({
+            "apiVersion": "guestops.dev/v1alpha1", "kind": "GuestTermination",
+            "metadata": {"name": guest, "namespace": self.namespace},
+            "spec": {"guestId": guest, "reason": "customer_initiated", "retainData": true},
+        });
+        for (key, value) in spec.as_object().into_iter().flatten() {
+            manifest["spec"][key] = value.clone();
+        }
+        self.terminations()
+            .create(&PostParams::default(), &serde_json::from_value(manifest).unwrap())
+            .await
+            .unwrap()
+    }
+
+    /// The operator, with settings that reach the simulator.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            namespace: Some(self.namespace.clone()),
+            allow_insecure_endpoints: true,
+            guard: GuardPolicy::new(vec!["127.0.0.0/8".parse().unwrap()], true),
+            ..Settings::default()
+        }
+    }
+
+    pub(crate) async fn operate(&self) -> Operator {
+        self.operate_with(self.settings()).await
+    }
+
+    pub(crate) async fn operate_with(&self, settings: Settings) -> Operator {
+        let clock = SystemClock::shared();
+        let (metrics, _registry) = Metrics::new(&clock);
+        let audit = Lines::default();
+        let health = Health::new();
+        let telemetry = Telemetry {
+            audit: AuditLog::new(Box::new(audit.clone())),
+            metrics,
+            health,
+        };
+        let kubeconfig = self.cluster.kubeconfig(&self.operator, &self.namespace).unwrap();
+        let options = guest_termination_operator::cluster::ClientOptions {
+            kubeconfig: Some(kubeconfig),
+            context: None,
+        };
+        let kube = guest_termination_operator::cluster::connect(&options, clock.clone())
+            .await
+            .unwrap();
+        let seams = Seams {
+            clock,
+            kube,
+            http: transport::reqwest::service(),
+            // Two operators that follow each other are two processes: nothing that is random is the same in both.
+            seed: SEED.fetch_add(1, Ordering::Relaxed),
+        };
+        let stopping = CancellationToken::new();
+        let token = stopping.clone();
+        let task = tokio::spawn(async move {
+            app::run(settings, seams, telemetry, Leadership::alone(), "test", token)
+                .await
+                .unwrap();
+        });
+        Operator {
+            stopping,
+            task: Some(task),
+            audit,
+        }
+    }
+
+    /// The object as it is, once `wanted` holds of it.
+    pub(crate) async fn until(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let api = self.terminations();
+        let mut last = Value::Null;
+        for _ in 0..1200 {
+            if let Some(object) = api.get_opt(name).await.unwrap() {
+                last = serde_json::to_value(&object).unwrap();
+                if wanted(&last) {
+                    return last;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!(
+            "{name} never came to: {what}. It is {last:#}\nThe vendor saw {:#?}",
+            self.simulator.ledger().calls
+        );
+    }
+
+    /// The object once it is settled.
+    pub(crate) async fn settled(&self, name: &str) -> Value {
+        self.until(name, "settled", |object| object["status"]["settled"] == true)
+            .await
+    }
+
+    /// The connection, once `wanted` holds of it.
+    pub(crate) async fn connection_until(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..600 {
+            last = serde_json::to_value(self.connections().get(name).await.unwrap()).unwrap();
+            if wanted(&last) {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("connection {name} never came to: {what}. It is {last:#}");
+    }
+
+    /// The Events in the namespace.
+    pub(crate) async fn event_objects(&self) -> Vec<Value> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.unwrap();
+        events
+            .iter()
+            .map(|event| serde_json::to_value(event).unwrap())
+            .collect()
+    }
+
+    /// The writes of the operator's user since `position`, that the server carried out.
+    pub(crate) fn writes_since(&self, position: u64) -> Vec<AuditEvent> {
+        let user = format!("system:serviceaccount:{}:guest-termination-operator", self.namespace);
+        let events = self.cluster.audit_events_since(position).unwrap();
+        events
+            .into_iter()
+            .filter(|event| event.user == user && event.is_write())
+            .collect()
+    }
+}
+
+/// The operator, in this process. Dropping it is a crash.
+pub(crate) struct Operator {
+    stopping: CancellationToken,
+    task: Option<JoinHandle<()>>,
+    pub(crate) audit: Lines,
+}
+
+impl Operator {
+    /// Stops it as SIGTERM would.
+    pub(crate) async fn stop(mut self) {
+        self.stopping.cancel();
+        self.task.take().unwrap().await.unwrap();
+    }
+
+    /// Ends it as `kill -9` would: whatever it was about to do is not done.
+    pub(crate) async fn crash(mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+
+    /// The audit lines, as JSON.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.audit.json()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// Lines that were written.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn json(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The condition of that type.
+pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> &'a Value {
+    let conditions = object["status"]["conditions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == type_)
+        .unwrap_or(&Value::Null)
+}
+
+/// Status and reason of the condition of that type, as `True/Reason`.
+pub(crate) fn verdict(object: &Value, type_: &str) -> String {
+    let condition = condition(object, type_);
+    match (condition["status"].as_str(), condition["reason"].as_str()) {
+        (Some(status), Some(reason)) => format!("{status}/{reason}"),
+        _ => "absent".to_owned(),
+    }
+}
