@@ -302,7 +302,7 @@ fn an_outage_spends_nothing_and_is_told_once() {
         let mut bench = Bench::new();
         bench.context.spends = false;
         bench.looked(answer(Look::Failed(failure), Some(503), None));
-        assert!(bench.message(Type::Ready).contains("HTTP 503"));
+        assert!(bench.message(Type::Ready).starts_with("The look at the session"));
         assert_eq!((bench.status.retries, bench.next_attempt()), (0, None));
         let once = bench.status.clone();
         bench.looked(answer(Look::Failed(Failure::Unanswered), None, None));
