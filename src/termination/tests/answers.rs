@@ -290,9 +290,9 @@ fn what_spends_budget_backs_off_and_is_tried_again() {
     }
 }
 
-/// While the breaker is open no budget is spent, and an object that only waits is not written.
+/// While the breaker is open no budget is spent, and an object that only waits is not written: but once, to say why.
 #[test]
-fn an_outage_spends_nothing_and_writes_nothing() {
+fn an_outage_spends_nothing_and_is_told_once() {
     for failure in [
         Failure::Transient,
         Failure::Unanswered,
@@ -301,10 +301,13 @@ fn an_outage_spends_nothing_and_writes_nothing() {
     ] {
         let mut bench = Bench::new();
         bench.context.spends = false;
-        let before = bench.status.clone();
         bench.looked(answer(Look::Failed(failure), Some(503), None));
+        assert!(bench.message(Type::Ready).starts_with("The look at the session"));
+        assert_eq!((bench.status.retries, bench.next_attempt()), (0, None));
+        let once = bench.status.clone();
+        bench.looked(answer(Look::Failed(Failure::Unanswered), None, None));
         bench.looks(Look::Unclear(seen("parked")));
-        assert_eq!(bench.status, before);
+        assert_eq!(bench.status, once);
         bench
             .looks(active())
             .attempt(answer(Call::Failed(failure), Some(503), None));

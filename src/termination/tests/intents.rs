@@ -253,6 +253,7 @@ fn the_send_fence() {
         paused: false,
         since_intent: Duration::from_millis(4_999),
         leading: true,
+        paused: false,
         deleted: false,
         held: None,
         intent: "attempt-1",
@@ -269,6 +270,7 @@ fn the_send_fence() {
             ..open
         },
         AtTheSocket { leading: false, ..open },
+        AtTheSocket { paused: true, ..open },
         AtTheSocket { deleted: true, ..open },
         AtTheSocket {
             held: Some(&held),
