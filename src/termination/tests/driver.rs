@@ -226,11 +226,11 @@ impl Run {
             route_proven: self.bench.route_proven,
             context: self.bench.context.clone(),
         };
-        let written = self.write(&fact);
+        self.write(&fact);
         let of_the_connection = matches!(
             verdict,
             Look::Failed(Failure::Unauthorized | Failure::Throttled | Failure::NotFound { .. })
-        ) || (failed && at_work && !(written && self.bench.context.spends));
+        ) || (failed && at_work && !self.bench.context.spends);
         if of_the_connection {
             // The connection is held, paused or gated: its lane lets nobody through for a while.
             self.pass(Duration::from_secs(2));
@@ -311,6 +311,7 @@ impl Run {
             paused: false,
             since_intent: instants::between(began, self.bench.now),
             leading: true,
+            paused: self.chance.one_in(12),
             deleted: false,
             held: self.bench.held.as_ref(),
             intent: &open.id,

@@ -253,6 +253,7 @@ fn the_send_fence() {
         paused: false,
         since_intent: Duration::from_millis(4_999),
         leading: true,
+        paused: false,
         deleted: false,
         held: None,
         intent: "attempt-1",
