@@ -4,7 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -29,6 +32,8 @@ use crate::{
 
 /// How often the definitions are asked for while they do not fit.
 const DEFINITIONS_PAUSE: Duration = Duration::from_secs(5);
+/// Events about objects that cannot be read, at a time.
+const SIDE_NOTICES: usize = 16;
 /// How often the runtime shows that it goes round.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A runtime that has not gone round for so long is stuck, and only a restart helps.
@@ -116,6 +121,7 @@ pub async fn run(
         leadership,
         stopping: stopping.clone(),
         signing_keys: SigningKeysCache::default(),
+        side_notices: Arc::new(Semaphore::new(SIDE_NOTICES)),
         work: Default::default(),
         upkeep: Default::default(),
     });

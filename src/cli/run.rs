@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, env = "LOG_FILTER", default_value = logs::DEFAULT_FILTER)]
     log_filter: String,
     /// Terminations that are worked on at the same time.
-    #[arg(long, env = "WORKERS", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "WORKERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
     /// Allow connections that use http, to loopback addresses and Services of the cluster.
     #[arg(long, env = "ALLOW_INSECURE_ENDPOINTS")]

@@ -1,6 +1,9 @@
 //! The status of a connection, as a function of what is known of it.
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 
 use super::connections::{Connection, Standing};
 use crate::{
@@ -58,7 +61,23 @@ pub fn is_urgent(old: &GenesysConnectionStatus, new: &GenesysConnectionStatus) -
     };
     // That a pause is over is known to everybody who read of it.
     let pause = paused(new).is_some() && paused(new) != paused(old);
-    old.conditions != new.conditions || old.observed_generation != new.observed_generation || pause
+    // During an outage the words change with each kind of failure.
+    let stands = |status: &GenesysConnectionStatus| -> Vec<_> {
+        let words = |condition: &Condition| {
+            let outage = condition.reason == Reason::Unavailable.as_str();
+            (!outage).then(|| condition.message.clone())
+        };
+        let conditions = status.conditions.iter();
+        conditions
+            .map(|condition| {
+                let Condition {
+                    type_, status, reason, ..
+                } = condition;
+                (type_.clone(), status.clone(), reason.clone(), words(condition))
+            })
+            .collect()
+    };
+    stands(old) != stands(new) || old.observed_generation != new.observed_generation || pause
 }
 
 fn whole(instant: Timestamp) -> Time {
@@ -73,20 +92,13 @@ fn ready(connection: &Connection, now: Timestamp) -> (Is, Reason, String) {
             "spec.suspend is true: no call is made and no webhook is sent.".to_owned(),
         );
     }
-    if connection.limits().requests_per_minute < Limits::SMALLEST {
+    if connection.is_starved() {
         let message = format!(
             "Fewer than {} calls a minute are allowed, which leaves nothing to work with.",
             Limits::SMALLEST
         );
         return (Is::Unknown, Reason::RateLimited, message);
     }
-    let unavailable = || {
-        (
-            Is::Unknown,
-            Reason::Unavailable,
-            "The vendor does not answer as it should; one probe at a time is made.".to_owned(),
-        )
-    };
     match &connection.standing {
         Standing::NotProbed => (
             Is::Unknown,
@@ -100,7 +112,10 @@ fn ready(connection: &Connection, now: Timestamp) -> (Is, Reason, String) {
         }
         Standing::PermissionDenied(why) => (Is::False, Reason::PermissionDenied, sentence(why)),
         Standing::Unavailable(why) => (Is::Unknown, Reason::Unavailable, sentence(why)),
-        Standing::Valid if connection.broken => unavailable(),
+        Standing::Valid if let Some(why) = &connection.broken => {
+            let message = format!("The vendor does not answer as it should; one probe at a time is made. {why}");
+            (Is::Unknown, Reason::Unavailable, message)
+        }
         Standing::Valid if connection.paused_until.is_some_and(|until| until > now) => (
             Is::Unknown,
             Reason::RateLimited,
@@ -140,4 +155,59 @@ fn sentence(text: &str) -> String {
         .map(|letter| letter.to_uppercase().to_string())
         .unwrap_or_default();
     format!("{first}{}.", letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::connections::Connections;
+
+    fn connection() -> Connection {
+        let object = serde_json::json!({
+            "apiVersion": "guestops.dev/v1alpha1", "kind": "GenesysConnection",
+            "metadata": {"name": "default", "namespace": "care", "uid": "u", "generation": 3},
+            "spec": {"api": "WebMessagingGuests", "region": "us-east-1", "credentialsSecretRef": {"name": "genesys"}},
+        });
+        let mut connections = Connections::default();
+        let (name, _) = connections.see(serde_json::from_value(object).unwrap(), false).unwrap();
+        connections.get(&name).unwrap().clone()
+    }
+
+    fn verdicts(status: &GenesysConnectionStatus) -> Vec<String> {
+        let conditions = status.conditions.iter();
+        conditions
+            .map(|condition| format!("{}={}/{}", condition.type_, condition.status, condition.reason))
+            .collect()
+    }
+
+    #[test]
+    fn before_anything_was_asked_nothing_is_known() {
+        let status = desired(&connection(), Timestamp::UNIX_EPOCH);
+        assert_eq!(status.observed_generation, Some(3));
+        let expected = [
+            "Ready=Unknown/NotProbed",
+            "RouteProven=Unknown/NoGuestReadYet",
+            "Reconciling=True/NotProbed",
+        ];
+        assert_eq!(verdicts(&status), expected);
+    }
+
+    #[test]
+    fn what_changes_with_each_failure_of_an_outage_is_not_urgent_and_what_to_repair_is() {
+        let broken = |why: &str| {
+            let mut connection = connection();
+            connection.standing = Standing::Valid;
+            connection.broken = Some(why.to_owned());
+            desired(&connection, Timestamp::UNIX_EPOCH)
+        };
+        assert_ne!(broken("HTTP 503."), broken("No answer."));
+        assert!(!is_urgent(&broken("HTTP 503."), &broken("No answer.")));
+        let missing = |why: &str| {
+            let mut connection = connection();
+            connection.standing = Standing::SecretMissing(why.to_owned());
+            desired(&connection, Timestamp::UNIX_EPOCH)
+        };
+        assert!(is_urgent(&missing("it does not exist"), &missing("it has no key a")));
+        assert!(is_urgent(&broken("HTTP 503."), &missing("it does not exist")));
+    }
 }

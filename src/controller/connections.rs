@@ -8,7 +8,10 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::index::{ConnectionName, is_newer};
+use super::{
+    index::{ConnectionName, is_newer},
+    settings::Pacing,
+};
 use crate::{
     api::{
         Api, ConnectionKind, GenesysConnection, NotFoundTrust, PinnedConnection, WebhookEndpoint, WebhookEvent,
@@ -16,7 +19,7 @@ use crate::{
     },
     cluster::SecretVersion,
     genesys::{Credentials, Endpoints, Target, Tokens},
-    schedule::{Moment, Uid, bucket::Limits, queue::ConnectionUid},
+    schedule::{Moment, Uid, breaker::Operation, bucket::Limits, queue::ConnectionUid},
     termination::{
         fact::{Announcement, Hold},
         instants,
@@ -74,23 +77,27 @@ pub struct Connection {
     /// A read was answered 404 and could not be believed.
     pub unproven: bool,
     /// The objects that were answered 403 since the last success.
-    pub denied: BTreeSet<Uid>,
+    pub denied: BTreeMap<Operation, BTreeSet<Uid>>,
     /// Passes on trial that were refused again.
     pub trials: u32,
-    /// 429s in a row that did not say for how long.
+    /// From when on one pass at a time is let through, to see whether the vendor still refuses this client.
+    pub trial_from: Option<Moment>,
+    /// Pauses in a row of which the vendor did not say how long they should be.
     pub throttles: u32,
+    /// Until when nobody is let through.
+    pub resting_until: Moment,
     /// Until when the vendor asked for a pause, if that is longer than a moment.
     pub paused_until: Option<Timestamp>,
     /// Calls a minute that the vendor said it allows.
     pub allowed: Option<u32>,
+    /// When the vendor said so.
+    pub allowed_at: Moment,
     /// When the token in use expires.
     pub token_expires: Option<Timestamp>,
     /// The token endpoint is not asked again before then.
     pub token_retry_at: Option<Moment>,
-    /// Its breaker is open.
-    pub broken: bool,
-    /// The last answer that told nothing, since the last one that decided something, as a sentence.
-    pub failure: Option<String>,
+    /// Its breaker is open, and what the answer that keeps it open was.
+    pub broken: Option<String>,
     /// Its status is not written before then: the API server did not take the last one.
     pub write_not_before: Moment,
     /// When its status was last written.
@@ -122,17 +129,19 @@ impl Connection {
             standing,
             proven,
             unproven,
-            denied: BTreeSet::new(),
+            denied: BTreeMap::new(),
             trials: 0,
+            trial_from: None,
             throttles: 0,
+            resting_until: Moment::ZERO,
             paused_until: limit.and_then(|limit| limit.paused_until.as_ref()).map(|until| until.0),
             allowed: limit
                 .and_then(|limit| limit.allowed)
                 .and_then(|allowed| u32::try_from(allowed).ok()),
+            allowed_at: Moment::ZERO,
             token_expires: None,
             token_retry_at: None,
-            broken: false,
-            failure: None,
+            broken: None,
             write_not_before: Moment::ZERO,
             written: None,
             used: false,
@@ -150,13 +159,20 @@ impl Connection {
     }
 
     /// What it may ask of the vendor, and the smaller of both words counts.
-    pub fn limits(&self) -> Limits {
+    ///
+    /// `cap`: passes that one connection may hold, so that a vendor that hangs does not hold up every other one.
+    pub fn limits(&self, cap: u32) -> Limits {
         let limit = &self.object.spec.rate_limit;
         let own = u32::try_from(limit.requests_per_minute).unwrap_or_default();
         Limits {
             requests_per_minute: self.allowed.map_or(own, |allowed| allowed.min(own)),
-            max_in_flight: u32::try_from(limit.max_in_flight).unwrap_or_default().max(1),
+            max_in_flight: u32::try_from(limit.max_in_flight).unwrap_or_default().clamp(1, cap),
         }
+    }
+
+    /// Whether it may ask too little to work with.
+    pub fn is_starved(&self) -> bool {
+        self.limits(1).requests_per_minute < Limits::SMALLEST
     }
 
     /// Whether anybody may be let through its lane.
@@ -165,7 +181,7 @@ impl Connection {
             self.standing,
             Standing::Valid | Standing::TokenRefused(_) | Standing::PermissionDenied(_)
         );
-        standing && !self.object.spec.suspend && self.limits().requests_per_minute >= Limits::SMALLEST
+        standing && !self.object.spec.suspend && !self.is_starved()
     }
 
     /// Whether a 404 in the right shape can be believed.
@@ -214,36 +230,100 @@ impl Connection {
             .collect()
     }
 
-    /// Takes a pause in that the vendor asked for, and says until when nobody is let through.
-    pub fn pause(&mut self, pause: Duration, now: Timestamp, moment: Moment) -> Moment {
+    /// Takes a pause in that the vendor asked for.
+    pub fn pause(&mut self, pause: Duration, now: Timestamp, moment: Moment) {
         // Shorter ones are over before anybody reads of them.
         if pause > Duration::from_secs(5) {
             self.paused_until = self
                 .paused_until
                 .max(Some(instants::ceiling(instants::later(now, pause)).0));
         }
-        moment + pause
+        self.resting_until = self.resting_until.max(moment + pause);
+    }
+
+    /// A 429 that does not say for how long: the pause grows with each one that comes after a pause, not with each of
+    /// those that were under way together.
+    pub fn pause_of_unknown_length(&mut self, backoff: impl Fn(u32) -> Duration, now: Timestamp, moment: Moment) {
+        if moment >= self.resting_until {
+            self.pause(backoff(self.throttles), now, moment);
+            self.throttles = self.throttles.saturating_add(1);
+        }
+    }
+
+    /// A fresh token was refused. What was under way together counts once, as does the first word on it.
+    pub fn token_refused(&mut self, message: impl FnOnce() -> String, probe: bool, pacing: &Pacing, moment: Moment) {
+        let known = matches!(self.standing, Standing::TokenRefused(_));
+        if !known {
+            self.standing = Standing::TokenRefused(message());
+        }
+        if !known || probe {
+            let pause = pacing.trial * (1 << self.trials.min(10));
+            self.trials = self.trials.saturating_add(1);
+            self.trial_from = Some(moment + pause.min(pacing.trial_cap));
+        }
+    }
+
+    /// Whether it is starved by the vendor's word alone, of which only another answer tells whether it still holds.
+    pub fn is_starved_by_the_vendor(&self) -> bool {
+        let own = u32::try_from(self.object.spec.rate_limit.requests_per_minute).unwrap_or_default();
+        own >= Limits::SMALLEST && self.is_starved()
+    }
+
+    /// Its credentials were read anew: what was held against the former ones is over.
+    pub fn starts_anew(&mut self) {
+        self.denied.clear();
+        self.trials = 0;
+        self.trial_from = None;
+        self.token_retry_at = None;
+        self.standing = Standing::NotProbed;
+    }
+
+    /// What its status shows, and what the keeper goes by: an answer that changes none of it is no news.
+    pub(super) fn visible(&self) -> Visible {
+        Visible {
+            standing: self.standing.clone(),
+            proven: self.proven,
+            unproven: self.unproven,
+            broken: self.broken.clone(),
+            paused_until: self.paused_until,
+            allowed: self.allowed,
+            token_expires: self.token_expires,
+            token_retry_at: self.token_retry_at,
+        }
     }
 
     /// An answer decided something: whatever was held against the connection is over.
-    pub fn succeeded(&mut self) {
-        self.denied.clear();
-        self.trials = 0;
+    pub fn succeeded(&mut self, operation: Operation) {
+        self.denied.remove(&operation);
         self.throttles = 0;
-        self.failure = None;
-        if matches!(self.standing, Standing::TokenRefused(_) | Standing::PermissionDenied(_)) {
-            self.standing = Standing::Valid;
+        let denied = self.denied.values().any(|objects| objects.len() >= DENIED_OBJECTS);
+        match self.standing {
+            // Reads that are allowed say nothing of calls that are not.
+            Standing::PermissionDenied(_) if denied => return,
+            Standing::TokenRefused(_) | Standing::PermissionDenied(_) => self.standing = Standing::Valid,
+            _ => {}
         }
+        self.trials = 0;
+        self.trial_from = None;
     }
 
-    /// An object was answered 403. Says whether that is the connection's trouble by now.
-    pub fn denied(&mut self, uid: &Uid, message: &str) -> bool {
-        self.denied.insert(uid.clone());
-        if self.denied.len() >= DENIED_OBJECTS {
-            self.standing = Standing::PermissionDenied(message.to_owned());
-            return true;
+    /// An object was answered 403. After several it is the connection's trouble.
+    pub fn denied(
+        &mut self,
+        operation: Operation,
+        uid: &Uid,
+        message: impl FnOnce() -> String,
+        pacing: &Pacing,
+        moment: Moment,
+    ) {
+        let objects = self.denied.entry(operation).or_default();
+        objects.insert(uid.clone());
+        if objects.len() >= DENIED_OBJECTS {
+            if !matches!(self.standing, Standing::PermissionDenied(_)) {
+                self.standing = Standing::PermissionDenied(message());
+            }
+            self.trial_from = Some(moment + pacing.trial_cap);
         }
-        false
     }
 
     /// What keeps its objects waiting that their own statuses do not tell: while it is out of order it says so itself,
@@ -252,7 +332,7 @@ impl Connection {
         let name = self.name().1;
         match &self.standing {
             Standing::Unavailable(why) => Some(format!("Connection {name} is not ready: {why}.")),
-            _ if self.broken => self.failure.clone(),
+            _ if self.broken.is_some() => self.broken.clone().filter(|why| !why.is_empty()),
             _ => self
                 .paused_until
                 .filter(|until| *until > now)
@@ -262,7 +342,7 @@ impl Connection {
 
     /// Why nothing can be asked through it for an object. `granted`: its lane let the object through, which on trial it
     /// does to see whether things have changed.
-    fn hold(&self, granted: bool) -> Option<Hold> {
+    pub(super) fn hold(&self, granted: bool) -> Option<Hold> {
         let name = self.name().1;
         let hold = |reason, message: String| Some(Hold { reason, message });
         if self.object.spec.suspend {
@@ -271,7 +351,7 @@ impl Connection {
                 format!("Connection {name} is suspended: its spec.suspend is true."),
             );
         }
-        if self.limits().requests_per_minute < Limits::SMALLEST {
+        if self.is_starved() {
             let message = format!(
                 "Connection {name} may make fewer than {} calls a minute, which leaves nothing to work with. Raise spec.rateLimit.requestsPerMinute, or the vendor's limit.",
                 Limits::SMALLEST
@@ -293,6 +373,19 @@ impl Connection {
             Standing::PermissionDenied(why) => hold(ConditionReason::PermissionDenied, why.clone()),
         }
     }
+}
+
+/// See [`Connection::visible`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Visible {
+    standing: Standing,
+    proven: bool,
+    unproven: bool,
+    broken: Option<String>,
+    paused_until: Option<Timestamp>,
+    allowed: Option<u32>,
+    token_expires: Option<Timestamp>,
+    token_retry_at: Option<Moment>,
 }
 
 /// A connection as one pass sees it.
@@ -327,6 +420,8 @@ pub struct Resolved {
 #[derive(Debug, Default)]
 pub struct Connections {
     by_name: BTreeMap<ConnectionName, Connection>,
+    /// Those that are there and do not fit the types of this version.
+    unreadable: BTreeSet<ConnectionName>,
 }
 
 /// What a version that was seen means for a connection.
@@ -334,8 +429,11 @@ pub struct Connections {
 pub enum Change {
     /// A connection that was not there before, in place of the one with that uid.
     New(Option<ConnectionUid>),
-    /// Its spec changed.
-    Edited,
+    /// Its spec changed, and with it, or not, what a 404 means.
+    Edited {
+        /// `spec.notFound` changed.
+        not_found: bool,
+    },
     /// Nothing that matters.
     Nothing,
 }
@@ -360,12 +458,14 @@ impl Connections {
     pub fn see(&mut self, object: GenesysConnection, allow_insecure: bool) -> Option<(ConnectionName, Change)> {
         let mut seen = Connection::new(object, allow_insecure)?;
         let name = seen.name();
+        self.unreadable.remove(&name);
         let change = match self.by_name.get_mut(&name) {
             Some(known) if known.uid == seen.uid => {
                 if !is_newer(&seen.object.metadata, &known.object.metadata) {
                     return Some((name, Change::Nothing));
                 }
                 let edited = known.object.metadata.generation != seen.object.metadata.generation;
+                let not_found = known.object.spec.not_found != seen.object.spec.not_found;
                 known.object = seen.object;
                 if !edited {
                     return Some((name, Change::Nothing));
@@ -377,7 +477,9 @@ impl Connections {
                 known.checked = None;
                 known.token_retry_at = None;
                 known.denied.clear();
-                return Some((name, Change::Edited));
+                known.trials = 0;
+                known.trial_from = None;
+                return Some((name, Change::Edited { not_found }));
             }
             Some(known) => Change::New(Some(known.uid.clone())),
             None => Change::New(None),
@@ -385,6 +487,11 @@ impl Connections {
         seen.written = None;
         self.by_name.insert(name.clone(), seen);
         Some((name, change))
+    }
+
+    /// A connection is there and cannot be read.
+    pub fn cannot_read(&mut self, name: ConnectionName) {
+        self.unreadable.insert(name);
     }
 
     /// A connection is gone.
@@ -410,6 +517,12 @@ impl Connections {
                 message,
             }),
         };
+        if self.unreadable.contains(name) {
+            return waiting(format!(
+                "GenesysConnection {} does not fit the operator's version of its kind. Apply the definitions of that version, or correct the connection.",
+                name.1
+            ));
+        }
         let Some(connection) = self.by_name.get(name) else {
             return waiting(format!(
                 "There is no GenesysConnection {} in this namespace. Create it, or create the termination anew with another spec.connectionRef.",

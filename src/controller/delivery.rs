@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    index::Entry,
+    index::{Entry, Holds},
     record::Recorded,
+    secrets::Lack,
     shared::{Shared, State},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     termination::{
         evolve::evolve,
         fact::{Fact, WebhookAnswer},
-        request::Request,
+        request::{Invalid, Request},
     },
     webhook::{deliver, payload},
 };
@@ -66,38 +67,70 @@ impl Shared {
         let Some((entry, webhook, request)) = self.delivery(delivery) else {
             return (After::Nothing, Vec::new());
         };
-        let destination = destination(&self.lock(), &entry, &webhook.name);
-        // Where there is nothing left to be tried, there is nothing to wait for.
-        let waits = !matches!(destination, Destination::Removed);
-        let due = webhook.next_attempt_time.as_ref().map(|due| due.0);
-        if let Some(due) = due.filter(|due| waits && *due > self.now()) {
-            return (After::Again(self.moment_of(due)), Vec::new());
-        }
-        let answer = match destination {
-            Destination::Waits => return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new()),
-            Destination::Removed => WebhookAnswer::Removed,
-            Destination::Endpoint(endpoint) => self.send(&entry, &webhook, &endpoint).await,
+        let Ok(request) = request else {
+            // A finished object's spec cannot be edited; a definition that was replaced let it.
+            return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new());
         };
-        let fact = Fact::WebhookTried {
-            name: webhook.name.clone(),
-            answer,
-            jitter: self.chance.share(),
+        let fact = match entry.memory.tried.get(&webhook.name) {
+            // Tried already: what came of it is not in the status yet.
+            Some(fact) => fact.clone(),
+            None => match self.answer(&entry, &webhook).await {
+                Ok(answer) => self.remember_try(delivery, answer),
+                Err(at) => return (After::Again(at), Vec::new()),
+            },
         };
         self.record_delivery(delivery, &request, &fact).await
     }
 
+    /// What comes of a try now, or when there will be one.
+    async fn answer(&self, entry: &Entry, webhook: &WebhookDelivery) -> Result<WebhookAnswer, Moment> {
+        let destination = destination(&self.lock(), entry, &webhook.name);
+        // Where there is nothing left to be tried, there is nothing to wait for.
+        let waits = !matches!(destination, Destination::Removed);
+        let due = webhook.next_attempt_time.as_ref().map(|due| due.0);
+        if let Some(due) = due.filter(|due| waits && *due > self.now()) {
+            return Err(self.moment_of(due));
+        }
+        let later = self.moment() + DEPENDENCY_PAUSE;
+        match destination {
+            Destination::Waits => Err(later),
+            Destination::Removed => Ok(WebhookAnswer::Removed),
+            Destination::Endpoint(endpoint) => self.send(entry, webhook, &endpoint).await.ok_or(later),
+        }
+    }
+
+    /// What came of a try is remembered until it is in the status.
+    fn remember_try(&self, delivery: &Delivery, answer: WebhookAnswer) -> Fact {
+        let name = delivery.webhook.to_string();
+        let fact = Fact::WebhookTried {
+            name: name.clone(),
+            answer,
+            jitter: self.chance.share(),
+        };
+        if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
+            entry.memory.tried.insert(name, fact.clone());
+        }
+        fact
+    }
+
     /// The object and the pending webhook, if there still are such.
-    fn delivery(&self, delivery: &Delivery) -> Option<(Entry, WebhookDelivery, Arc<Request>)> {
+    fn delivery(&self, delivery: &Delivery) -> Option<(Entry, WebhookDelivery, Result<Arc<Request>, Invalid>)> {
         let entry = self.lock().index.get(&delivery.uid)?.clone();
         let status = entry.object.status.as_ref().filter(|status| status.is_finished())?;
         let pending =
             |webhook: &&WebhookDelivery| webhook.name == *delivery.webhook && webhook.state == WebhookState::Pending;
         let webhook = status.webhooks.iter().find(pending)?.clone();
-        let request = entry.request.clone().ok()?;
+        let request = entry.request.clone();
         Some((entry, webhook, request))
     }
 
-    async fn send(&self, entry: &Entry, webhook: &WebhookDelivery, endpoint: &WebhookEndpoint) -> WebhookAnswer {
+    /// Sends the message. Nothing if our own side kept it from being tried: that uses nothing up.
+    async fn send(
+        &self,
+        entry: &Entry,
+        webhook: &WebhookDelivery,
+        endpoint: &WebhookEndpoint,
+    ) -> Option<WebhookAnswer> {
         let failed = |why: String| WebhookAnswer::Failed {
             status: None,
             retry_after: None,
@@ -106,11 +139,19 @@ impl Shared {
         let namespace = entry.object.metadata.namespace.as_deref().unwrap_or_default();
         let keys = match self.signing_keys(namespace, &endpoint.signing_secret_ref).await {
             Ok(keys) => keys,
-            Err(why) => return failed(why),
+            Err(Lack::Missing(why)) => return Some(failed(why)),
+            Err(Lack::Unknown(why)) => {
+                tracing::warn!(
+                    namespace,
+                    why,
+                    "a webhook's signing key could not be read; its try waits"
+                );
+                return None;
+            }
         };
         let body = match payload::body(&entry.object, webhook.event, webhook.format) {
             Ok(body) => body,
-            Err(error) => return failed(error.to_string()),
+            Err(error) => return Some(failed(error.to_string())),
         };
         let message = deliver::Delivery {
             url: endpoint.url.clone(),
@@ -146,35 +187,37 @@ impl Shared {
             }
         };
         self.metrics.webhook_try(result);
-        answer
+        Some(answer)
     }
 
-    /// Writes what came of a try, as often as it takes: the endpoint has the message, and the books must say so.
+    /// Writes what came of a try. Until that is durable it is remembered, and the next turn of the delivery only writes:
+    /// the endpoint has the message, and the books must say so.
     async fn record_delivery(&self, delivery: &Delivery, request: &Request, fact: &Fact) -> (After, Vec<Notice>) {
         loop {
-            let Some((entry, ..)) = self.delivery(delivery) else {
+            let Some((entry, webhook, _)) = self.delivery(delivery) else {
                 return (After::Nothing, Vec::new());
             };
+            if !entry.memory.tried.contains_key(&webhook.name) {
+                // A write that was not answered has turned out to be stored.
+                return (After::Nothing, Vec::new());
+            }
             let next = evolve(request, &entry.status(), fact, self.now(), &self.settings.policy);
             if entry.deleted {
                 return (self.keep_in_memory(delivery, &entry, next), Vec::new());
             }
-            match self.write_status(&delivery.uid, &entry.object, next, false).await {
+            let recorded = if entry.doubtful {
+                self.read_again(&delivery.uid, &entry.object).await
+            } else {
+                self.write_status(&delivery.uid, &entry.object, next, Holds::Try(webhook.name))
+                    .await
+            };
+            match recorded {
                 Recorded::Written(notices) => return (After::Nothing, notices),
                 Recorded::Overtaken | Recorded::Gone => {}
                 Recorded::NotWritten(pause) | Recorded::Unknown(pause) => {
-                    self.clock.sleep(pause).await;
-                    self.settle_doubt(delivery).await;
+                    return (After::Again(self.moment() + pause), Vec::new());
                 }
             }
-        }
-    }
-
-    /// After a write that may have been applied, only a read tells what there is to write.
-    async fn settle_doubt(&self, delivery: &Delivery) {
-        let entry = self.lock().index.get(&delivery.uid).cloned();
-        if let Some(entry) = entry.filter(|entry| entry.doubtful) {
-            let _ = self.read_again(&delivery.uid, &entry.object).await;
         }
     }
 
@@ -188,6 +231,7 @@ impl Shared {
         object.status = Some(next);
         if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
             entry.object = Arc::new(object);
+            entry.memory.tried.remove(delivery.webhook.as_ref());
         }
         due.map_or(After::Nothing, |due| After::Again(self.moment_of(due.0)))
     }

@@ -1,13 +1,14 @@
 //! Giving turns: to objects, as the queue says, and to webhooks, as the outbox says.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use serde_json::{Map, Value};
 use tokio::task::{JoinError, JoinSet};
 
 use super::{
     delivery::After,
-    index::Entry,
+    index::{Entry, Holds},
     pass::{Next, Pass},
     shared::{Shared, State},
 };
@@ -16,6 +17,9 @@ use crate::{
     telemetry::metrics::{BreakerState, QueueState},
     termination::{evolve::evolve, fact::Fact, records},
 };
+
+/// How often a stopping operator tries again to write what is kept.
+const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// Gives turns until the operator stops, and then lets what is under way come to its end.
 pub async fn run(shared: Arc<Shared>) {
@@ -85,21 +89,29 @@ fn supervise(done: Result<(), JoinError>) {
     }
 }
 
-async fn drain(shared: &Shared, mut passes: JoinSet<()>, mut tries: JoinSet<()>) {
-    if passes.is_empty() && tries.is_empty() {
-        return;
-    }
-    tracing::info!(
-        passes = passes.len(),
-        webhooks = tries.len(),
-        "stopping: work under way comes to its end"
-    );
+/// What is under way comes to its end, and what is kept of the calls that left is brought into the statuses, within the
+/// time that there is.
+async fn drain(shared: &Arc<Shared>, mut passes: JoinSet<()>, mut tries: JoinSet<()>) {
     let all = async {
-        while let Some(done) = passes.join_next().await {
-            supervise(done);
-        }
-        while let Some(done) = tries.join_next().await {
-            supervise(done);
+        loop {
+            {
+                let mut state = shared.lock();
+                for uid in state.index.keeping() {
+                    state.queue.wake(&uid);
+                }
+                while let Some(turn) = state.queue.next_ready() {
+                    passes.spawn(take_turn(shared.clone(), turn));
+                }
+            }
+            if passes.is_empty() && tries.is_empty() && shared.lock().index.keeping().is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                Some(done) = passes.join_next(), if !passes.is_empty() => supervise(done),
+                Some(done) = tries.join_next(), if !tries.is_empty() => supervise(done),
+                () = shared.clock.sleep(DRAIN_PAUSE) => {}
+            }
         }
     };
     tokio::select! {
@@ -113,19 +125,7 @@ async fn drain(shared: &Shared, mut passes: JoinSet<()>, mut tries: JoinSet<()>)
 
 async fn take_turn(shared: Arc<Shared>, turn: Turn) {
     let mut pass = Pass::new(&shared, &turn);
-    let mut next = guarded(&shared, &mut pass).await;
-    while shared.stopping.is_cancelled()
-        && let Some(at) = next.at
-        && shared
-            .lock()
-            .index
-            .get(&turn.uid)
-            .is_some_and(|entry| entry.memory.kept.is_some() && !entry.deleted)
-    {
-        // What happened is brought into the status before the end, if it can be.
-        shared.clock.sleep(at.saturating_sub(shared.moment())).await;
-        next = guarded(&shared, &mut pass).await;
-    }
+    let next = guarded(&shared, &mut pass).await;
     shared.metrics.pass();
     let (tokens, notices) = (pass.tokens, pass.notices);
     finish(&shared, &turn.uid, tokens, next);
@@ -167,7 +167,7 @@ async fn guarded(shared: &Shared, pass: &mut Pass<'_>) -> Next {
                     &shared.settings.policy,
                 );
                 if next != old {
-                    let recorded = shared.write_status(&uid, &object, next, false).await;
+                    let recorded = shared.write_status(&uid, &object, next, Holds::Nothing).await;
                     pass.after(recorded);
                 }
             }
@@ -179,48 +179,60 @@ async fn guarded(shared: &Shared, pass: &mut Pass<'_>) -> Next {
 /// A pass is over: its slot is free, and the queue knows what the object waits for.
 fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
     let moment = shared.moment();
-    let mut state = shared.lock();
-    let again = state.queue.done(uid, unspent, moment);
-    let Some(entry) = state.index.get(uid) else {
-        state.queue.forget(uid);
-        return;
-    };
-    if entry.deleted {
-        bury(shared, &mut state, uid, moment);
-    } else if entry.departed && entry.object.status.as_ref().is_some_and(|status| status.is_settled()) {
-        forget(&mut state, uid);
-    } else if again {
-        state.queue.wake(uid);
-    } else {
-        if let Some(at) = next.at {
-            state.queue.wake_at(uid, at);
+    let mut last_words = Vec::new();
+    {
+        let mut state = shared.lock();
+        let again = state.queue.done(uid, unspent, moment);
+        let Some(entry) = state.index.get(uid) else {
+            state.queue.forget(uid);
+            return;
+        };
+        if entry.deleted {
+            last_words = bury(shared, &mut state, uid, moment);
+        } else if entry.departed && entry.object.status.as_ref().is_some_and(|status| status.is_settled()) {
+            forget(&mut state, uid);
+        } else if again {
+            state.queue.wake(uid);
+        } else {
+            if let Some(at) = next.at {
+                state.queue.wake_at(uid, at);
+            }
+            match next.ask {
+                Some((connection, ask)) => state.queue.offer(uid, &connection, ask),
+                None => state.queue.withdraw(uid),
+            }
         }
-        match next.ask {
-            Some((connection, ask)) => state.queue.offer(uid, &connection, ask),
-            None => state.queue.withdraw(uid),
-        }
+    }
+    // Not under the lock: a reader that stops reading stops the writer.
+    let now = shared.now();
+    for line in last_words {
+        let _ = shared.audit_line(now, &line);
     }
 }
 
-/// The end of an object that was deleted: audit lines, and a grace for the webhooks that it still owes.
-fn bury(shared: &Shared, state: &mut State, uid: &Uid, moment: Moment) {
-    let Some(entry) = state.index.get_mut(uid) else { return };
+/// The end of an object that was deleted: its last audit lines, and a grace for the webhooks that it still owes.
+fn bury(shared: &Shared, state: &mut State, uid: &Uid, moment: Moment) -> Vec<Map<String, Value>> {
+    let Some(entry) = state.index.get_mut(uid) else {
+        return Vec::new();
+    };
     let now = shared.now();
     let deleted_at = *entry.memory.deleted_at.get_or_insert(moment);
     let status = entry.status();
+    let mut lines = Vec::new();
     if !status.is_finished() {
-        let _ = shared.audit_line(now, &records::deleted(&entry.object, &status, now));
+        lines.push(records::deleted(&entry.object, &status, now));
     } else if !status.is_settled() {
         let until = deleted_at + shared.settings.pacing.deletion_grace;
         if moment < until {
             state.queue.wake_at(uid, until);
-            return;
+            return lines;
         }
         for webhook in entry.pending_webhooks() {
-            let _ = shared.audit_line(now, &records::webhook_abandoned(&entry.object, &status, &webhook, now));
+            lines.push(records::webhook_abandoned(&entry.object, &status, &webhook, now));
         }
     }
     forget(state, uid);
+    lines
 }
 
 /// Nothing is known of an object any more.

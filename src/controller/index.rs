@@ -62,14 +62,33 @@ pub struct Memory {
     pub withheld: BTreeMap<String, String>,
     /// Somebody else's open intent, and when it was first seen.
     pub foreign: Option<(String, Moment)>,
+    /// What came of tries of webhooks and is not in the status yet, by the webhook's name.
+    pub tried: BTreeMap<String, Fact>,
+    /// Statuses whose write was not answered, and what each of them holds.
+    pub unanswered: Vec<(GuestTerminationStatus, Holds)>,
     /// Writes that failed in a row.
     pub failed_writes: u32,
     /// When it was found to be deleted.
     pub deleted_at: Option<Moment>,
     /// The vendor was asked about it before.
     pub asked: bool,
+    /// The connection's word on 404s was edited since the last look: what could not be believed is asked anew.
+    pub reconsider: bool,
     /// The audit lines that were written, so that a write that is tried again tells nothing twice.
     pub told: BTreeSet<String>,
+}
+
+/// What a status that was written holds: if it turns out to be stored, that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// The kept fact, or one that is found anew.
+    Kept,
+    /// The intent of a call.
+    Intent,
+    /// Nothing that would be written a second time.
+    Nothing,
+    /// What came of a try of that webhook.
+    Try(String),
 }
 
 /// A look that was made.
@@ -199,8 +218,29 @@ impl Entry {
     fn take(&mut self, object: GuestTermination, now: Moment) {
         self.request = Request::parse(&object).map(Arc::new);
         self.object = Arc::new(object);
-        self.doubtful = false;
+        self.settle_unanswered();
         self.notice_intent(now);
+    }
+
+    /// A write that was not answered and is found stored has done its work: what it holds must not be applied twice.
+    fn settle_unanswered(&mut self) {
+        let status = self.object.status.clone().unwrap_or_default();
+        for (written, holds) in std::mem::take(&mut self.memory.unanswered) {
+            if written == status {
+                self.made_durable(&holds);
+            }
+        }
+    }
+
+    /// What a write held is durable.
+    pub fn made_durable(&mut self, holds: &Holds) {
+        match holds {
+            Holds::Kept => self.memory.kept = None,
+            Holds::Intent | Holds::Nothing => {}
+            Holds::Try(webhook) => {
+                self.memory.tried.remove(webhook);
+            }
+        }
     }
 
     /// Remembers when an intent was first seen that may be somebody else's.
@@ -264,7 +304,22 @@ impl Index {
         self.entries.is_empty()
     }
 
-    /// Takes in a version that was seen, by the watch or by a read.
+    /// Takes in what a read found. Unlike an event it is the last word, older or not; and it is no part of a listing.
+    pub fn read(&mut self, uid: &Uid, object: GuestTermination, now: Moment) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.take(object, now);
+            entry.doubtful = false;
+        }
+    }
+
+    /// The uids of the objects of which something is kept that is not durable yet.
+    pub fn keeping(&self) -> Vec<Uid> {
+        let keeps = |entry: &&Entry| entry.memory.kept.is_some() && !entry.deleted;
+        let keeping = self.entries.iter().filter(|(_, entry)| keeps(entry));
+        keeping.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// Takes in a version that the watch told of.
     pub fn see(&mut self, object: GuestTermination, now: Moment) -> Option<(Uid, Taken)> {
         let uid: Uid = object.metadata.uid.as_deref()?.into();
         if let Some(listing) = &mut self.listing {
@@ -272,7 +327,7 @@ impl Index {
         }
         let taken = match self.entries.get_mut(&uid) {
             Some(entry) => {
-                let known = !entry.doubtful && !is_newer(&object.metadata, &entry.object.metadata);
+                let known = !is_newer(&object.metadata, &entry.object.metadata);
                 if known {
                     Taken::Known
                 } else {

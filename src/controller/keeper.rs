@@ -12,6 +12,7 @@ use super::{
     connections::{Connection, Standing},
     index::{ConnectionName, is_newer},
     shared::Shared,
+    watch::see_connection,
 };
 use crate::{
     api::GenesysConnection,
@@ -20,14 +21,19 @@ use crate::{
     telemetry::metrics::{ConnectionState, WatchedKind},
 };
 
+/// The pause after a status that met a newer object.
+const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a status that the API server did not take.
 const WRITE_PAUSE: Duration = Duration::from_secs(5);
+/// A timer that fires a moment early must not find the pause still on.
+const PAUSE_MARGIN: Duration = Duration::from_millis(5);
 
 /// What is to be done about a connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chore {
     Secrets,
     Token,
+    Allowance,
     Status,
 }
 
@@ -97,6 +103,18 @@ fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Mome
             }
             later(due);
         }
+        if connection.is_starved_by_the_vendor() {
+            let due = connection.allowed_at + shared.settings.pacing.trial_cap;
+            if due <= moment {
+                chores.push((name.clone(), Chore::Allowance));
+                continue;
+            }
+            later(due);
+        }
+        if let Some(until) = connection.paused_until.filter(|until| *until > now) {
+            // The end of a pause is news that nobody else brings.
+            later(moment + crate::termination::instants::between(now, until) + PAUSE_MARGIN);
+        }
         let old = connection.object.status.clone().unwrap_or_default();
         let new = desired(connection, now);
         if old != new {
@@ -120,7 +138,7 @@ fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Mome
 
 fn state_of(connection: &Connection) -> ConnectionState {
     match connection.standing {
-        Standing::Valid if !connection.broken && !connection.object.spec.suspend => ConnectionState::Ready,
+        Standing::Valid if connection.broken.is_none() && !connection.object.spec.suspend => ConnectionState::Ready,
         Standing::Valid | Standing::NotProbed | Standing::Unavailable(_) => ConnectionState::Unknown,
         _ => ConnectionState::NotReady,
     }
@@ -163,6 +181,14 @@ async fn do_chore(shared: &Shared, name: &ConnectionName, chore: Chore) {
                 shared.token(name, &target, &credentials, &view).await;
             }
         }
+        Chore::Allowance => {
+            // Nobody can ask, so nobody would ever hear of a better limit: one pass at a time finds out.
+            let moment = shared.moment();
+            shared.change_connection(name, |connection| {
+                connection.allowed = None;
+                connection.trial_from = Some(moment);
+            });
+        }
         Chore::Status => write_status(shared, name).await,
     }
 }
@@ -183,10 +209,13 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         .status_write(WatchedKind::GenesysConnection, (&write).into());
     let (fresh, pause) = match write {
         StatusWrite::Written(stored) => (Some(*stored), None),
-        StatusWrite::Conflict => match shared.cluster.get::<GenesysConnection>(&name.0, &name.1).await {
-            Ok(fresh) => (fresh, None),
-            Err(_) => (None, Some(WRITE_PAUSE)),
-        },
+        StatusWrite::Conflict => {
+            // Somebody edited it, or it is another one by now: that is taken in like any other news.
+            if let Ok(Some(fresh)) = shared.cluster.get::<GenesysConnection>(&name.0, &name.1).await {
+                see_connection(shared, fresh);
+            }
+            (None, Some(CONFLICT_PAUSE))
+        }
         StatusWrite::Gone => (None, Some(WRITE_PAUSE)),
         StatusWrite::Throttled(pause) => (None, Some(pause.clamp(WRITE_PAUSE, 6 * WRITE_PAUSE))),
         StatusWrite::Refused { code, message } => {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     connections::{Resolved, View},
-    index::{ConnectionName, Entry},
+    index::{ConnectionName, Entry, Holds},
     record::Recorded,
     shared::Shared,
 };
@@ -107,14 +107,14 @@ impl<'a> Pass<'a> {
         let Some(entry) = self.shared.lock().index.get(&self.uid).cloned() else {
             return Flow::Over(Next::default());
         };
+        if entry.deleted {
+            return self.step_of_the_deleted(&entry);
+        }
         if entry.doubtful {
             return match self.shared.read_again(&self.uid, &entry.object).await {
                 Recorded::NotWritten(pause) | Recorded::Unknown(pause) => self.later(pause),
                 _ => Flow::On,
             };
-        }
-        if entry.deleted {
-            return self.step_of_the_deleted(&entry);
         }
         let request = match &entry.request {
             Ok(request) => request.clone(),
@@ -124,7 +124,10 @@ impl<'a> Pass<'a> {
             Err(invalid) => {
                 let generation = entry.object.metadata.generation.unwrap_or_default();
                 let next = refuse(generation, &entry.status(), *invalid, self.shared.now());
-                let recorded = self.shared.write_status(&self.uid, &entry.object, next, false).await;
+                let recorded = self
+                    .shared
+                    .write_status(&self.uid, &entry.object, next, Holds::Nothing)
+                    .await;
                 return self.after(recorded);
             }
         };
@@ -225,7 +228,7 @@ impl<'a> Pass<'a> {
             .is_some_and(|ready| ready.reason == crate::api::conditions::ConditionReason::RouteNotProven.as_str());
         let class = if status.current_attempt.is_some() {
             Class::Urgent
-        } else if unproven && !view.believes_not_found && !is_unsure(&status) {
+        } else if unproven && !sight.entry.memory.reconsider && !view.believes_not_found && !is_unsure(&status) {
             Class::Unproven
         } else if sight.entry.memory.asked {
             Class::Retry
@@ -269,29 +272,18 @@ impl<'a> Pass<'a> {
     /// Makes a fact durable.
     pub(super) async fn record(&mut self, sight: &Sight, fact: Fact) -> Flow {
         let old = sight.entry.status();
-        let next = evolve(
-            &sight.request,
-            &old,
-            &fact,
-            self.shared.now(),
-            &self.shared.settings.policy,
-        );
+        let (now, policy) = (self.shared.now(), &self.shared.settings.policy);
+        let next = evolve(&sight.request, &old, &fact, now, policy);
         if next == old {
             self.forget_kept();
             return Flow::On;
         }
         let recorded = self
             .shared
-            .write_status(&self.uid, &sight.entry.object, next, false)
+            .write_status(&self.uid, &sight.entry.object, next, Holds::Kept)
             .await;
-        match recorded {
-            Recorded::Written(_) => {
-                self.forget_kept();
-                self.forget_withheld(&fact, &old);
-            }
-            // The call is over, and the object with it: the audit lines are all there is to leave.
-            Recorded::Gone => self.forget_kept(),
-            _ => {}
+        if let Recorded::Written(_) = recorded {
+            self.forget_withheld(&fact, &old);
         }
         self.after(recorded)
     }
@@ -303,8 +295,8 @@ impl<'a> Pass<'a> {
                 self.notices.extend(notices);
                 Flow::On
             }
-            Recorded::Overtaken => Flow::On,
-            Recorded::Gone => Flow::Over(Next::default()),
+            // Gone, too: what is kept of the object is told to the audit log.
+            Recorded::Overtaken | Recorded::Gone => Flow::On,
             Recorded::NotWritten(pause) | Recorded::Unknown(pause) => self.later(pause),
         }
     }
@@ -353,9 +345,14 @@ impl<'a> Pass<'a> {
             let mut state = self.shared.lock();
             if let Some(entry) = state.index.get_mut(&self.uid) {
                 entry.memory.kept = None;
-                // Nobody will ever write this; it says what the audit log says.
+                // Nobody will ever write this; it says what the audit log says. A webhook of it is never sent: none goes
+                // out before its status is durable.
                 let mut object = entry.object.as_ref().clone();
-                object.status = Some(next);
+                object.status = Some(GuestTerminationStatus {
+                    settled: next.finished,
+                    webhooks: Vec::new(),
+                    ..next
+                });
                 entry.object = Arc::new(object);
             }
         }

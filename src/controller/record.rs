@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::shared::Shared;
+use super::{index::Holds, shared::Shared};
 use crate::{
     api::{GuestTermination, GuestTerminationStatus},
     cluster::{Notice, NoticeKind, ReadError, Regarding, StatusWrite},
@@ -14,6 +14,8 @@ use crate::{
     termination::records::{self, Note, Record},
 };
 
+/// The shortest pause between two tries of a write, whatever the API server says.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two tries of a write.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -33,20 +35,21 @@ pub(super) enum Recorded {
 }
 
 impl Shared {
-    /// Writes `next` in place of the object's status. Audit lines come first, unless `announce_after`: an intent's line
-    /// says that a call is about to leave, and without its write none will.
+    /// Writes `next` in place of the object's status. Audit lines come first, but for an intent's: it says that a call is
+    /// about to leave, and without its write none will.
     pub(super) async fn write_status(
         &self,
         uid: &Uid,
         object: &GuestTermination,
         next: GuestTerminationStatus,
-        announce_after: bool,
+        holds: Holds,
     ) -> Recorded {
         let old = object.status.clone().unwrap_or_default();
         let records = records::between(object, &old, &next, self.now());
-        if !announce_after && self.announce(uid, &records).is_err() {
+        if holds != Holds::Intent && self.announce(uid, &records).is_err() {
             return Recorded::NotWritten(Duration::from_secs(1));
         }
+        let written = next.clone();
         let outcome = next.outcome.filter(|_| next.is_finished() && !old.is_finished());
         let write = self.cluster.replace_status(object, next).await;
         self.metrics
@@ -61,6 +64,7 @@ impl Shared {
                 state.index.wrote(uid, *stored, moment);
                 if let Some(entry) = state.index.get_mut(uid) {
                     entry.memory.failed_writes = 0;
+                    entry.made_durable(&holds);
                 }
                 self.sync_outbox(&mut state, uid);
                 drop(state);
@@ -72,7 +76,7 @@ impl Shared {
                 self.mark_deleted(uid);
                 Recorded::Gone
             }
-            StatusWrite::Throttled(pause) => Recorded::NotWritten(pause.min(LONGEST_PAUSE)),
+            StatusWrite::Throttled(pause) => Recorded::NotWritten(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)),
             StatusWrite::Refused { code, message } => {
                 let name = object.metadata.name.as_deref().unwrap_or_default();
                 tracing::error!(
@@ -93,6 +97,7 @@ impl Shared {
                 let pause = self.pause_after_write(uid);
                 if let Some(entry) = self.lock().index.get_mut(uid) {
                     entry.doubtful = true;
+                    entry.memory.unanswered.push((written, holds));
                 }
                 Recorded::Unknown(pause)
             }
@@ -146,10 +151,7 @@ impl Shared {
             Ok(Some(fresh)) if fresh.metadata.uid.as_deref() == Some(uid.as_ref()) => {
                 let moment = self.moment();
                 let mut state = self.lock();
-                state.index.see(fresh, moment);
-                if let Some(entry) = state.index.get_mut(uid) {
-                    entry.doubtful = false;
-                }
+                state.index.read(uid, fresh, moment);
                 self.sync_outbox(&mut state, uid);
                 Recorded::Overtaken
             }
@@ -157,7 +159,7 @@ impl Shared {
                 self.mark_deleted(uid);
                 Recorded::Gone
             }
-            Err(ReadError::Throttled(pause)) => Recorded::NotWritten(pause.min(LONGEST_PAUSE)),
+            Err(ReadError::Throttled(pause)) => Recorded::NotWritten(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)),
             Err(error) => {
                 tracing::warn!(namespace, name, %error, "the object could not be read");
                 Recorded::NotWritten(self.pause_after_write(uid))
@@ -168,6 +170,7 @@ impl Shared {
     fn mark_deleted(&self, uid: &Uid) {
         if let Some(entry) = self.lock().index.get_mut(uid) {
             entry.deleted = true;
+            entry.doubtful = false;
             entry.doubtful = false;
         }
     }

@@ -29,7 +29,7 @@ struct Material {
 }
 
 /// Why a connection's Secrets give nothing.
-enum Lack {
+pub(super) enum Lack {
     /// The API server did not answer: nothing is known.
     Unknown(String),
     /// They are missing or unusable.
@@ -83,9 +83,7 @@ impl Shared {
                     connection.credentials = Some(material.credentials);
                     connection.ca_bundle = material.ca_bundle;
                     connection.secrets = material.versions;
-                    connection.denied.clear();
-                    connection.trials = 0;
-                    connection.standing = Standing::NotProbed;
+                    connection.starts_anew();
                 }
                 Err(Lack::Missing(why)) => {
                     connection.credentials = None;
@@ -122,9 +120,6 @@ impl Shared {
         let secret = self.cluster.secret(namespace, &reference.name).await?;
         let id = secret.line(&reference.client_id_key)?;
         let key = secret.line(&reference.client_secret_key)?;
-        let version = format!("{:?}", secret.version());
-        let credentials = Credentials::parse(id.expose_secret().as_bytes(), key.expose_secret().as_bytes(), version)
-            .map_err(|invalid| Lack::Missing(format!("{invalid} {}", reference.name)))?;
         let mut versions = vec![secret.version().clone()];
         let mut ca_bundle = None;
         if let Some(reference) = &spec.ca_bundle_secret_ref {
@@ -139,6 +134,11 @@ impl Shared {
             ca_bundle = Some(Arc::new(bundle));
             versions.push(secret.version().clone());
         }
+        // Whatever can make the next token request end otherwise belongs to the version: a failure by the old ones is
+        // not held against the new ones.
+        let version = format!("{versions:?}/{reference:?}/{:?}", spec.ca_bundle_secret_ref);
+        let credentials = Credentials::parse(id.expose_secret().as_bytes(), key.expose_secret().as_bytes(), version)
+            .map_err(|invalid| Lack::Missing(format!("{invalid} {}", reference.name)))?;
         Ok(Material {
             credentials,
             ca_bundle,
@@ -151,7 +151,7 @@ impl Shared {
         &self,
         namespace: &str,
         reference: &SigningSecretReference,
-    ) -> Result<SigningKeys, String> {
+    ) -> Result<SigningKeys, Lack> {
         let now = self.moment();
         let place = (
             namespace.to_owned(),
@@ -165,15 +165,11 @@ impl Shared {
         {
             return Ok(keys);
         }
-        let secret = self
-            .cluster
-            .secret(namespace, &reference.name)
-            .await
-            .map_err(|error| error.to_string())?;
+        let secret = self.cluster.secret(namespace, &reference.name).await?;
         let key = |name: &str| {
-            let text = secret.line(name).map_err(|error| error.to_string())?;
+            let text = secret.line(name)?;
             SigningKey::parse(text.expose_secret().as_bytes())
-                .map_err(|invalid| format!("the key {name} of the Secret {}: {invalid}", reference.name))
+                .map_err(|invalid| Lack::Missing(format!("the key {name} of the Secret {}: {invalid}", reference.name)))
         };
         let current = key(&reference.key)?;
         let previous = reference.previous_key.as_deref().map(key).transpose()?;

@@ -79,7 +79,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             namespace: None,
-            workers: 32,
+            workers: 64,
             deliveries: 64,
             deliveries_per_endpoint: 8,
             allow_insecure_endpoints: false,
@@ -93,6 +93,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Passes that one connection may hold: half of all, so that a vendor that hangs does not hold up every other one.
+    pub fn flights_of_a_connection(&self) -> u32 {
+        u32::try_from(self.workers / 2).unwrap_or(u32::MAX).max(1)
+    }
+
     /// The same settings with every wait `factor` times as long, for rehearsals. What guards a call stays as it is: the
     /// send fence, the timeouts, and how long somebody else's intent is left alone.
     #[must_use]

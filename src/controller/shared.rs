@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connections::{Connection, Connections, Standing},
+    connections::{Connection, Connections},
     delivery::{Destination, destination},
     index::{ConnectionName, Entry, Index},
     secrets::SigningKeysCache,
@@ -54,6 +54,8 @@ pub struct Shared {
     pub stopping: CancellationToken,
     /// Signing keys that were read a moment ago.
     pub signing_keys: SigningKeysCache,
+    /// Events that are written beside the passes: at most so many at a time.
+    pub side_notices: Arc<Semaphore>,
     /// There may be a turn to give.
     pub work: Notify,
     /// There may be something to do about a connection.
@@ -113,36 +115,41 @@ impl Shared {
         let moment = self.moment();
         let mut state = self.lock();
         let connection = state.connections.get_mut(name)?;
-        let before = (connection.standing.clone(), connection.believes_not_found());
+        let stands = |connection: &Connection| {
+            (
+                connection.hold(false),
+                connection.is_open(),
+                connection.believes_not_found(),
+            )
+        };
+        let before = (stands(connection), connection.visible());
         let result = change(connection);
-        let after = (connection.standing.clone(), connection.believes_not_found());
-        Self::settle_lane(&mut state, name, moment);
-        if before.0 != after.0 || (after.1 && !before.1) {
+        let after = (stands(connection), connection.visible());
+        self.settle_lane(&mut state, name, moment);
+        if before.0 != after.0 {
             self.wake_users(&mut state, name);
         }
         drop(state);
         self.work.notify_one();
-        self.upkeep.notify_one();
+        if before.1 != after.1 {
+            self.upkeep.notify_one();
+        }
         Some(result)
     }
 
     /// Brings the lane of a connection in line with what is known of the connection.
-    pub(super) fn settle_lane(state: &mut State, name: &ConnectionName, moment: Moment) {
+    pub(super) fn settle_lane(&self, state: &mut State, name: &ConnectionName, moment: Moment) {
         let Some(connection) = state.connections.get(name) else {
             return;
         };
-        let limits = connection.limits();
+        let limits = connection.limits(self.settings.flights_of_a_connection());
         let lane = state.queue.connection(&connection.uid, limits, moment);
         lane.limit(limits, moment);
         lane.set_open(connection.is_open());
+        lane.pause(connection.resting_until);
+        lane.put_on_trial(connection.trial_from);
         if connection.believes_not_found() {
             lane.prove();
-        }
-        if !matches!(
-            connection.standing,
-            Standing::TokenRefused(_) | Standing::PermissionDenied(_)
-        ) {
-            lane.put_on_trial(None);
         }
     }
 

@@ -4,10 +4,9 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{
     connections::{Standing, View},
-    index::{ConnectionName, OwnIntent, SeenLook},
+    index::{ConnectionName, Holds, OwnIntent, SeenLook},
     pass::{Flow, Pass, Sight},
     record::Recorded,
-    settings::Pacing,
     shared::Shared,
 };
 use crate::{
@@ -24,11 +23,12 @@ use crate::{
 };
 
 /// What an answer means for the connection, beside what it means for the object.
-#[derive(Clone, Copy)]
 struct Finding<'a> {
     operation: Operation,
     health: Health,
     failure: Option<Failure>,
+    /// What is wrong, if the answer is a failure of the connection's.
+    trouble: Option<String>,
     evidence: &'a Evidence,
 }
 
@@ -39,6 +39,9 @@ impl Pass<'_> {
         let Some((target, token)) = self.token(sight, view).await else {
             return Flow::Over(self.ask(sight));
         };
+        if !self.may_look(sight, view) {
+            return Flow::Over(self.ask(sight));
+        }
         let guest = &sight.request.termination.guest;
         self.tokens -= 1;
         let mut answer = self.shared.vendor.observe(&target, &token, guest).await;
@@ -72,6 +75,11 @@ impl Pass<'_> {
             operation: Operation::Observe,
             health,
             failure,
+            trouble: match &answer.verdict {
+                Look::Unclear(seen) => Some(messages::unclear(&seen.state)),
+                Look::Failed(failure) => Some(messages::look_failed(*failure, &answer.evidence, &view.pin)),
+                Look::Active(_) | Look::Ended(_) => None,
+            },
             evidence: &answer.evidence,
         };
         let spends = self.report(sight, view, finding);
@@ -101,6 +109,18 @@ impl Pass<'_> {
         Flow::On
     }
 
+    /// Whether a look may still leave: the token may have been long in coming, and a pause or the user's own hold came
+    /// in between.
+    fn may_look(&self, sight: &Sight, view: &View) -> bool {
+        let moment = self.shared.moment();
+        let mut state = self.shared.lock();
+        let held = state
+            .connections
+            .get(&sight.name)
+            .is_none_or(|connection| connection.uid != view.uid || connection.hold(true).is_some());
+        !held && state.queue.lane(&view.uid).is_some_and(|lane| !lane.is_paused(moment))
+    }
+
     fn remember_look(&self, view: &View, verdict: &Look, now: Timestamp, jitter: f64) {
         let moment = self.shared.moment();
         let mut state = self.shared.lock();
@@ -110,6 +130,7 @@ impl Pass<'_> {
         let before = entry.memory.look.as_ref().map_or(0, |look| look.failures);
         let failed = matches!(verdict, Look::Failed(_) | Look::Unclear(_));
         entry.memory.asked = true;
+        entry.memory.reconsider = false;
         entry.memory.look = Some(SeenLook {
             verdict: verdict.clone(),
             connection: view.uid.clone(),
@@ -151,7 +172,7 @@ impl Pass<'_> {
         let old = sight.entry.status();
         let recorded = self
             .shared
-            .write_status(&self.uid, &sight.entry.object, next.clone(), true)
+            .write_status(&self.uid, &sight.entry.object, next.clone(), Holds::Intent)
             .await;
         let mut withheld = None;
         if let Recorded::Written(_) = recorded {
@@ -188,7 +209,7 @@ impl Pass<'_> {
         let Some((target, token)) = self.token(sight, &view).await else {
             return self.withhold("No access token can be had; the call was not sent.");
         };
-        let (own, number) = match self.pass_fence(false) {
+        let (own, number) = match self.pass_fence(&view, false) {
             Ok(own) => own,
             Err(why) => return self.withhold(why),
         };
@@ -205,7 +226,10 @@ impl Pass<'_> {
             view.tokens.refused(&token);
             if let Some((target, token)) = self.token(sight, &view).await
                 && self.extra(&view)
-                && self.pass_fence(true).is_ok()
+                && self
+                    .pass_fence(&view, true)
+                    .inspect_err(|_| self.give_back(&view))
+                    .is_ok()
             {
                 sent_at = self.shared.now();
                 answer = self.shared.vendor.terminate(&target, &token, termination).await;
@@ -228,6 +252,7 @@ impl Pass<'_> {
             operation: Operation::Terminate,
             health: call_health(&answer.verdict),
             failure: failure.filter(|failure| *failure != Failure::Unauthorized),
+            trouble: failure.map(|failure| messages::call_failed(failure, &answer.evidence, &view.pin)),
             evidence: &answer.evidence,
         };
         let spends = self.report(sight, &view, finding);
@@ -255,7 +280,7 @@ impl Pass<'_> {
     }
 
     /// The send fence, the last thing before the socket. From here on the intent's call counts as sent.
-    fn pass_fence(&self, repeat: bool) -> Result<(OwnIntent, i32), &'static str> {
+    fn pass_fence(&self, view: &View, repeat: bool) -> Result<(OwnIntent, i32), &'static str> {
         let (now, moment) = (self.shared.now(), self.shared.moment());
         let mut state = self.shared.lock();
         let gone = "The object is no longer known; the call was not sent.";
@@ -269,7 +294,12 @@ impl Pass<'_> {
         let wall = instants::between(own.began, now);
         let pinned = status.connection.as_ref();
         let resolved = state.connections.resolve(&entry.connection(), pinned, &self.uid, true);
+        let paused = state
+            .queue
+            .lane_of(&view.uid)
+            .is_some_and(|lane| lane.is_paused(moment));
         let at = AtTheSocket {
+            paused,
             since_intent: moment.saturating_sub(own.began_moment).max(wall),
             leading: self.shared.leadership.leads(),
             deleted: entry.is_leaving() || entry.doubtful,
@@ -315,6 +345,14 @@ impl Pass<'_> {
             .is_some_and(|lane| lane.extra(moment))
     }
 
+    /// The one more call was not made.
+    fn give_back(&self, view: &View) {
+        let moment = self.shared.moment();
+        if let Some(lane) = self.shared.lock().queue.lane(&view.uid) {
+            lane.give_back(moment);
+        }
+    }
+
     /// A token, and where to use it. Without one, the connection knows why.
     async fn token(&self, sight: &Sight, view: &View) -> Option<(Target, AccessToken)> {
         // The Secret may have been read since the pass began.
@@ -344,63 +382,54 @@ impl Pass<'_> {
         };
         let shared = self.shared;
         let jitter = shared.chance.share();
-        let mut paused = None;
-        let mut trial = None;
+        let probe = self.grant.as_ref().is_some_and(|(_, grant)| grant.probe);
+        let pacing = &shared.settings.pacing;
+        let message = |failure| match finding.operation {
+            Operation::Observe => messages::look_failed(failure, finding.evidence, &view.pin),
+            Operation::Terminate => messages::call_failed(failure, finding.evidence, &view.pin),
+        };
         shared.change_connection(&sight.name, |connection| {
             if connection.uid != view.uid {
                 return;
             }
             connection.used = true;
-            connection.broken = broken;
+            connection.broken = match (broken, finding.health) {
+                (false, _) => None,
+                (true, Health::Failure) => Some(finding.trouble.clone().unwrap_or_default()),
+                // A look that works says nothing of the calls that do not.
+                (true, _) => Some(connection.broken.take().unwrap_or_default()),
+            };
             if let Some(allowed) = finding.evidence.allowed {
                 connection.allowed = Some(allowed);
+                connection.allowed_at = moment;
             }
             if finding.health == Health::Success && finding.failure != Some(Failure::Forbidden) {
-                connection.succeeded();
-            }
-            if finding.health == Health::Failure {
-                connection.failure = finding.failure.map(|failure| match finding.operation {
-                    Operation::Observe => messages::look_failed(failure, finding.evidence, &view.pin),
-                    Operation::Terminate => messages::call_failed(failure, finding.evidence, &view.pin),
-                });
+                connection.succeeded(finding.operation);
             }
             match finding.failure {
-                Some(Failure::Throttled) => {
-                    let pause = finding
-                        .evidence
-                        .retry_after
-                        .unwrap_or_else(|| shared.settings.policy.backoff(connection.throttles, jitter, None));
-                    connection.throttles = connection.throttles.saturating_add(1);
-                    paused = Some(connection.pause(pause, now, moment));
-                }
-                Some(Failure::Forbidden) => {
-                    let message = match finding.operation {
-                        Operation::Observe => messages::look_failed(Failure::Forbidden, finding.evidence, &view.pin),
-                        Operation::Terminate => messages::call_failed(Failure::Forbidden, finding.evidence, &view.pin),
-                    };
-                    if connection.denied(&self.uid, &message) {
-                        trial = Some(moment + shared.settings.pacing.trial_cap);
+                Some(Failure::Throttled) => match finding.evidence.retry_after {
+                    Some(pause) => connection.pause(pause, now, moment),
+                    None => {
+                        let backoff = |row| shared.settings.policy.backoff(row, jitter, None);
+                        connection.pause_of_unknown_length(backoff, now, moment);
                     }
+                },
+                Some(Failure::Forbidden) => {
+                    connection.denied(
+                        finding.operation,
+                        &self.uid,
+                        || message(Failure::Forbidden),
+                        pacing,
+                        moment,
+                    );
                 }
                 Some(Failure::NotFound { .. }) if finding.health == Health::Unproven => connection.unproven = true,
                 Some(Failure::Unauthorized) => {
-                    connection.trials = connection.trials.saturating_add(1);
-                    let message = messages::look_failed(Failure::Unauthorized, finding.evidence, &view.pin);
-                    connection.standing = Standing::TokenRefused(message);
-                    trial = Some(moment + trial_pause(&shared.settings.pacing, connection.trials));
+                    connection.token_refused(|| message(Failure::Unauthorized), probe, pacing, moment);
                 }
                 _ => {}
             }
         });
-        if let Some(lane) = shared.lock().queue.lane(&view.uid) {
-            if let Some(until) = paused {
-                lane.pause(until);
-            }
-            if trial.is_some() {
-                lane.put_on_trial(trial);
-            }
-        }
-        shared.work.notify_one();
         spends
     }
 
@@ -410,6 +439,7 @@ impl Pass<'_> {
             operation: Operation::Terminate,
             health: Health::Neither,
             failure: Some(Failure::Unauthorized),
+            trouble: None,
             evidence,
         };
         self.report(sight, view, finding);
@@ -472,12 +502,6 @@ impl Shared {
         }
         result.ok()
     }
-}
-
-/// Doubling with each pass that was refused again.
-fn trial_pause(pacing: &Pacing, trials: u32) -> std::time::Duration {
-    let doublings = trials.saturating_sub(1).min(10);
-    (pacing.trial * (1 << doublings)).min(pacing.trial_cap)
 }
 
 fn look_health(look: &Look, believed: bool) -> Health {

@@ -61,8 +61,8 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
             }
             WatchEvent::Deleted(identity) => departed(&shared, &identity),
             WatchEvent::Undecodable { object, error } => {
-                dispatch::forget(&mut shared.lock(), &object.uid.as_str().into());
-                undecodable::<GuestTermination>(&shared, WatchedKind::GuestTermination, object, &error).await;
+                set_aside(&shared, &object.uid.as_str().into());
+                undecodable::<GuestTermination>(&shared, WatchedKind::GuestTermination, object, &error);
             }
         }
         shared.work.notify_one();
@@ -134,7 +134,10 @@ pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
                 remove_connection(&shared, &name, &identity.uid);
             }
             WatchEvent::Undecodable { object, error } => {
-                undecodable::<GenesysConnection>(&shared, WatchedKind::GenesysConnection, object, &error).await;
+                let name = (object.namespace.as_str().into(), object.name.as_str().into());
+                remove_connection(&shared, &name, &object.uid);
+                shared.lock().connections.cannot_read(name);
+                undecodable::<GenesysConnection>(&shared, WatchedKind::GenesysConnection, object, &error);
             }
         }
         shared.upkeep.notify_one();
@@ -142,7 +145,7 @@ pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
     }
 }
 
-fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(ConnectionName, Arc<str>)> {
+pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(ConnectionName, Arc<str>)> {
     let uid: Arc<str> = object.metadata.uid.as_deref()?.into();
     let (now, moment) = (shared.now(), shared.moment());
     let mut state = shared.lock();
@@ -152,17 +155,23 @@ fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(Connect
     match &change {
         Change::Nothing => return Some((name, uid)),
         Change::New(Some(former)) => state.queue.remove_connection(former),
-        Change::New(None) | Change::Edited => {}
+        Change::Edited { not_found: true } => {
+            for user in state.index.users(&name) {
+                if let Some(entry) = state.index.get_mut(&user) {
+                    entry.memory.reconsider = true;
+                }
+            }
+        }
+        Change::New(None) | Change::Edited { not_found: false } => {}
     }
-    Shared::settle_lane(&mut state, &name, moment);
-    let paused = state
-        .connections
-        .get(&name)
-        .and_then(|connection| connection.paused_until)
-        .filter(|until| *until > now);
-    if let (Some(until), Some(lane)) = (paused, state.queue.lane(&uid)) {
-        lane.pause(moment + crate::termination::instants::between(now, until));
+    if let Some(connection) = state.connections.get_mut(&name)
+        && let Some(until) = connection.paused_until.filter(|until| *until > now)
+    {
+        // A pause outlives the process that was asked for it.
+        let resting = moment + crate::termination::instants::between(now, until);
+        connection.resting_until = connection.resting_until.max(resting);
     }
+    shared.settle_lane(&mut state, &name, moment);
     shared.wake_users(&mut state, &name);
     Some((name, uid))
 }
@@ -175,9 +184,21 @@ fn remove_connection(shared: &Shared, name: &ConnectionName, uid: &str) {
     }
 }
 
+/// An object that cannot be read is not acted on. What is under way about it comes to its end, and is kept until the
+/// object can be read again.
+fn set_aside(shared: &Shared, uid: &Uid) {
+    let mut state = shared.lock();
+    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(|entry| entry.memory.kept.is_some());
+    if busy {
+        doubt(&mut state, uid);
+    } else {
+        dispatch::forget(&mut state, uid);
+    }
+}
+
 /// An object that does not fit the types of this version is never acted on, and stops nothing else.
-async fn undecodable<K: kube::Resource<DynamicType = ()>>(
-    shared: &Shared,
+fn undecodable<K: kube::Resource<DynamicType = ()>>(
+    shared: &Arc<Shared>,
     kind: WatchedKind,
     object: Identity,
     error: &str,
@@ -194,5 +215,12 @@ async fn undecodable<K: kube::Resource<DynamicType = ()>>(
             "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
         ),
     };
-    shared.publish(&[notice]).await;
+    // The watch waits for no Event. Where many are under way, this one is left out: they are best effort.
+    if let Ok(permit) = shared.side_notices.clone().try_acquire_owned() {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            shared.publish(&[notice]).await;
+            drop(permit);
+        });
+    }
 }

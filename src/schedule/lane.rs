@@ -228,11 +228,21 @@ impl Lane {
     pub fn next(&mut self, now: Moment) -> Option<(Uid, Grant)> {
         loop {
             let grant = self.may_go(now)?;
+            // Before anybody is picked: a turn that comes to nothing must not pass the namespace over.
+            if self
+                .bucket
+                .ready_at(TOKENS_OF_A_PASS, now)
+                .is_none_or(|ready| ready > now)
+            {
+                return None;
+            }
+            let last = self.last_namespace.clone();
             let uid = self.pop(now)?;
             let (_, ask) = self.asks.get(&uid)?.clone();
             if self.guests.contains(&ask.guest) {
                 // One flight at a time for each guest: the second one finds the session as the first one left it.
                 self.behind.entry(ask.guest).or_default().insert(uid);
+                self.last_namespace = last;
                 continue;
             }
             if !self.bucket.take(TOKENS_OF_A_PASS, now) {
@@ -271,8 +281,23 @@ impl Lane {
         self.paused_until <= now && self.bucket.take(1, now)
     }
 
-    /// Takes an answer in, and says whether a failure of it spends the object's budget.
+    /// A token that was taken by [`Lane::extra`] was not spent.
+    pub fn give_back(&mut self, now: Moment) {
+        self.bucket.give_back(1, now);
+    }
+
+    /// Whether nobody is let through now because the vendor asked for a pause.
+    pub fn is_paused(&self, now: Moment) -> bool {
+        self.paused_until > now
+    }
+
+    /// Takes an answer in, and says whether a failure of it spends the object's budget. To be told before the pass
+    /// [`Lane::land`]s: only then is a probe known as one.
     pub fn report(&mut self, uid: &Uid, operation: Operation, health: Health, now: Moment) -> bool {
+        if health == Health::Unproven && self.unproven.is_empty() && self.proof_out.is_none() {
+            // The first one that waits for a proof has just been answered: the next question is a pause away.
+            self.proof_at = self.proof_at.max(now + self.proof_pause);
+        }
         let probe = self.flights.get(uid).is_some_and(|(_, grant)| grant.probe);
         self.breaker.report(operation, health, probe, now)
     }
@@ -280,10 +305,11 @@ impl Lane {
     /// The route is proven, or the user says so: whoever waited for that goes on.
     pub fn prove(&mut self) {
         self.proof_pause = self.proof_policy.first;
+        // Those behind a flight of their guest line up when it lands.
+        for (_, ask) in self.asks.values_mut().filter(|(_, ask)| ask.class == Class::Unproven) {
+            ask.class = Class::Retry;
+        }
         for (_, uid) in std::mem::take(&mut self.unproven) {
-            if let Some((_, ask)) = self.asks.get_mut(&uid) {
-                ask.class = Class::Retry;
-            }
             self.line_up(&uid);
         }
     }

@@ -12,6 +12,8 @@ pub mod bucket;
 pub mod lane;
 pub mod outbox;
 pub mod queue;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::{sync::Arc, time::Duration};

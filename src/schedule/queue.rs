@@ -37,6 +37,8 @@ pub struct Queue {
     again: BTreeSet<Uid>,
     lanes: BTreeMap<ConnectionUid, Lane>,
     offers: BTreeMap<Uid, ConnectionUid>,
+    /// What objects asked for while a pass over them was under way.
+    postponed: BTreeMap<Uid, (ConnectionUid, Ask)>,
     last_lane: Option<ConnectionUid>,
 }
 
@@ -53,6 +55,7 @@ impl Queue {
             again: BTreeSet::new(),
             lanes: BTreeMap::new(),
             offers: BTreeMap::new(),
+            postponed: BTreeMap::new(),
             last_lane: None,
         }
     }
@@ -84,8 +87,13 @@ impl Queue {
         self.leave_lane(uid);
     }
 
-    /// Wants a pass with leave to ask the vendor, when the connection's lane lets it through.
+    /// Wants a pass with leave to ask the vendor, when the connection's lane lets it through. If a pass is under way, the
+    /// object lines up when it is over.
     pub fn offer(&mut self, uid: &Uid, connection: &ConnectionUid, ask: Ask) {
+        if self.running.contains_key(uid) {
+            self.postponed.insert(uid.clone(), (connection.clone(), ask));
+            return;
+        }
         if self.offers.get(uid).is_some_and(|before| before != connection) {
             self.leave_lane(uid);
         }
@@ -99,6 +107,7 @@ impl Queue {
     pub fn forget(&mut self, uid: &Uid) {
         self.timers.cancel(uid);
         self.again.remove(uid);
+        self.postponed.remove(uid);
         if self.queued.remove(uid) {
             self.ready.retain(|other| other != uid);
         }
@@ -110,10 +119,8 @@ impl Queue {
         while let Some(uid) = self.timers.pop(now) {
             self.wake(&uid);
         }
-        if let Some(uid) = self.ready.pop_front() {
-            self.queued.remove(&uid);
-            self.running.insert(uid.clone(), None);
-            return Some(Turn { uid, grant: None });
+        if let Some(turn) = self.next_ready() {
+            return Some(turn);
         }
         let after = self
             .last_lane
@@ -123,8 +130,9 @@ impl Queue {
             .lanes
             .range((after, std::ops::Bound::Unbounded))
             .chain(self.lanes.iter())
-            .map(|(connection, _)| connection.clone())
             .take(self.lanes.len())
+            .filter(|(_, lane)| lane.next_due(now).is_some_and(|due| due <= now))
+            .map(|(connection, _)| connection.clone())
             .collect();
         for connection in order {
             if let Some((uid, grant)) = self.lanes.get_mut(&connection)?.next(now) {
@@ -148,6 +156,9 @@ impl Queue {
             && let Some(lane) = self.lanes.get_mut(&connection)
         {
             lane.land(uid, unspent, now);
+        }
+        if let Some((connection, ask)) = self.postponed.remove(uid) {
+            self.offer(uid, &connection, ask);
         }
         self.again.remove(uid)
     }
@@ -175,6 +186,24 @@ impl Queue {
     /// The lane of a connection that is known.
     pub fn lane(&mut self, connection: &ConnectionUid) -> Option<&mut Lane> {
         self.lanes.get_mut(connection)
+    }
+
+    /// Whether a pass over the object is under way.
+    pub fn is_running(&self, uid: &Uid) -> bool {
+        self.running.contains_key(uid)
+    }
+
+    /// The lane of a connection that is known, to be looked at.
+    pub fn lane_of(&self, connection: &ConnectionUid) -> Option<&Lane> {
+        self.lanes.get(connection)
+    }
+
+    /// The next turn of those that need no leave, if anybody has one.
+    pub fn next_ready(&mut self) -> Option<Turn> {
+        let uid = self.ready.pop_front()?;
+        self.queued.remove(&uid);
+        self.running.insert(uid.clone(), None);
+        Some(Turn { uid, grant: None })
     }
 
     /// The connection is gone, and its lane with it.

@@ -128,10 +128,15 @@ pub enum Proof {
 impl Answer<Call> {
     /// What this answer proves of its own call.
     ///
-    /// A refusal proves that nothing happened only in the vendor's own error shape: a gateway that answers in the
-    /// vendor's place may have passed the call on.
+    /// A refusal proves that nothing happened only in the vendor's own error shape, because a gateway that answers in
+    /// the vendor's place may have passed the call on, and only with a status that is known to come before any effect:
+    /// 400, 401, 403, 405, 413 to 415, 422, 429.
     pub fn proves(&self) -> Proof {
-        let vendors_word = self.evidence.error_code.is_some();
+        let before_any_effect = matches!(
+            self.evidence.http_status,
+            Some(400 | 401 | 403 | 405 | 413..=415 | 422 | 429)
+        );
+        let vendors_word = before_any_effect && self.evidence.error_code.is_some();
         match &self.verdict {
             Call::Applied => Proof::Applied,
             Call::Accepted => Proof::Unknown,

@@ -31,12 +31,14 @@ pub fn is_unsure(status: &Status) -> bool {
     status.may_have_applied() || status.current_attempt.is_some()
 }
 
-/// When the last call left or may have left.
+/// When the last call left or may have left. Never early: `startedAt` is cut to the second, so an open intent's call may
+/// have left up to a second later than it alone says. When an accepted call left is known.
 pub fn last_send(status: &Status, policy: &Policy) -> Option<Timestamp> {
     let open = status
         .current_attempt
         .as_ref()
-        .map(|attempt| instants::later(attempt.started_at.0, policy.send_window));
+        .filter(|attempt| attempt.accepted_time.is_none())
+        .map(|attempt| instants::later(attempt.started_at.0, policy.send_window + Duration::from_secs(1)));
     open.max(status.last_send_time.as_ref().map(|time| time.0))
 }
 
@@ -92,8 +94,9 @@ fn refused(status: &Status) -> Option<String> {
     let refusal = last
         .http_status
         .is_some_and(|code| is_refusal(u16::try_from(code).unwrap_or_default()));
-    (last.result == AttemptResult::NotApplied && last.error_code.is_some() && refusal)
-        .then(|| last.message.clone().unwrap_or_default())
+    // Most refusals prove that nothing happened, some leave it open; all of them are final.
+    let answered = matches!(last.result, AttemptResult::NotApplied | AttemptResult::Unknown);
+    (answered && last.error_code.is_some() && refusal).then(|| last.message.clone().unwrap_or_default())
 }
 
 /// Whether an HTTP status, in the vendor's error shape, refuses a request for good.

@@ -1,4 +1,15 @@
 //! The next step of one termination.
+//!
+//! # What holds back a look
+//!
+//! * Ordinary work waits for `nextAttemptTime`, and for the last call to be over.
+//! * An intent that is open (another process's, or accepted by a 202) is looked after by its own times; it carries no
+//!   `nextAttemptTime`.
+//! * The last look of an unsuccessful end, and the look of a suspended object, go by the last send alone. They ignore
+//!   `nextAttemptTime`, which spaces out *attempts*: no attempt follows them. Those that fail are repeated with the
+//!   backoff's steps, from memory.
+//! * A look that says nothing while the connection is out of order leaves the status as it is: whose turn comes next is
+//!   the lane's word, not this module's.
 
 use std::time::Duration;
 
@@ -19,6 +30,10 @@ use crate::api::{
 
 /// What is to be done next. One effect a step: its answer comes back as a [`Fact`].
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step is made once and consumed at once, never stored"
+)]
 pub enum Step {
     /// Nothing, until the object changes.
     Rest,
@@ -52,7 +67,7 @@ pub struct Observed<'a> {
     pub held: Option<&'a Hold>,
     /// Whose the open intent is, where the status has one.
     pub intent: Intent<'a>,
-    /// The last look that this process made at the session.
+    /// The last look that this process made at the session, through the connection that is asked now.
     pub look: Option<&'a LastLook>,
     /// This pass's share of chance, 0 to 1.
     pub jitter: f64,
@@ -86,7 +101,7 @@ pub struct LastLook {
     pub at: Timestamp,
     /// Monotonic time since then.
     pub age: Duration,
-    /// Looks that failed in a row, this one included.
+    /// Looks in a row that said neither that the session is active nor that it is over, this one included.
     pub failures: u32,
     /// Its share of chance, 0 to 1.
     pub jitter: f64,
@@ -152,7 +167,15 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
     };
     match ending(request, status, now, policy) {
         Some(end) if !is_unsure(status) || decided() => Step::Record(Fact::Ended(end)),
-        Some(_) if now >= patience_ends(request, status, policy) => Step::Record(Fact::Ended(unconfirmed())),
+        Some(_) if now >= patience_ends(request, status, policy) => {
+            // At least one look is tried, also by a process that comes when the patience is long over.
+            let tried = seen.look.is_some_and(|look| look.at >= decisive_from(status, policy));
+            if tried || seen.held.is_some() {
+                Step::Record(Fact::Ended(unconfirmed()))
+            } else {
+                Step::Look
+            }
+        }
         Some(_) => {
             let due = due(status, seen, now, policy, decisive_from(status, policy));
             look(status, seen, now, due, Some(patience_ends(request, status, policy)))
@@ -170,13 +193,16 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
         }
         None => {
             let attempt = status.next_attempt_time.as_ref().map_or(Timestamp::MIN, |time| time.0);
+            let sent = status.last_send_time.as_ref().map_or(Timestamp::MIN, |time| time.0);
             let open = status.current_attempt.is_some();
             let due = if open {
                 due(status, seen, now, policy, attempt)
             } else {
-                attempt
+                attempt.max(instants::later(sent, Duration::from_millis(1)))
             };
-            let fresh = seen.look.filter(|look| !open && look.age < policy.look_validity);
+            // A look from before the last call says nothing of what that call did.
+            let supports = |look: &&LastLook| !open && look.age < policy.look_validity && look.at > sent;
+            let fresh = seen.look.filter(supports);
             match (
                 look(status, seen, now, due, next_limit(request, status, policy)),
                 fresh.and_then(LastLook::active),
@@ -224,12 +250,13 @@ fn look(status: &Status, seen: &Observed<'_>, now: Timestamp, due: Timestamp, li
 }
 
 /// When time itself changes what is to be done, whoever else is waited for: it ends the termination, or the patience
-/// with the look that decides its end.
+/// with the look that decides its end. Nothing if it does not any more: that look is still wanted then.
 pub fn time_limit(request: &Request, status: &Status, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
-    match ending(request, status, now, policy) {
+    let limit = match ending(request, status, now, policy) {
         Some(_) => Some(patience_ends(request, status, policy)),
         None => next_limit(request, status, policy),
-    }
+    };
+    limit.filter(|limit| *limit > now)
 }
 
 /// When the next look is due that decides an open intent, or else an end (`otherwise`).
@@ -237,7 +264,7 @@ fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, ot
     let due = match (accepted(status), &status.current_attempt, seen.intent) {
         (Some((_, accepted)), ..) => accepted_look(accepted, seen.look, policy),
         (None, Some(_), Intent::Foreign { unchanged_for }) => {
-            let looked = seen.look.is_some_and(|look| look.age < unchanged_for);
+            let looked = seen.look.is_some_and(|look| look.age <= unchanged_for);
             let left = policy.foreign_intent_patience.saturating_sub(unchanged_for);
             if looked {
                 instants::later(now, left)
@@ -248,9 +275,9 @@ fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, ot
         _ => otherwise,
     };
     // A look that failed is repeated with the backoff's steps.
-    let failed = seen.look.filter(|look| look.failures > 0);
+    let failed = seen.look.filter(|look| look.active().is_none());
     let again = failed.map(|look| {
-        let pause = policy.backoff(look.failures - 1, look.jitter, None);
+        let pause = policy.backoff(look.failures.saturating_sub(1), look.jitter, None);
         instants::later(now, pause.saturating_sub(look.age))
     });
     again.map_or(due, |again| if again > now { due.max(again) } else { due })

@@ -4,8 +4,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{
     answer::Evidence,
-    deadline::is_unsure,
-    evolve::{Draft, record},
+    deadline::{is_unsure, last_send},
+    evolve::{Draft, MAX_HISTORY, record, unless_accepted},
     fact::{Context, End, WebhookAnswer},
     instants,
     request::Invalid,
@@ -24,8 +24,8 @@ pub(super) struct Success<'a> {
     pub(super) confirmed_by: ConfirmedBy,
     /// The session was over before this object's call.
     pub(super) duplicate: bool,
-    /// `retainData` went out with the call that ended it.
-    pub(super) retention_sent: bool,
+    /// The deciding answer is one to a terminate call.
+    pub(super) call: bool,
     /// The deciding answer.
     pub(super) evidence: &'a Evidence,
 }
@@ -52,10 +52,14 @@ impl Draft<'_> {
             ),
         };
         self.pin(&context.connection);
+        // An earlier attempt's answer came while a later one was open; whatever becomes of that one, it is over here.
+        let why = "Another attempt's answer finished the termination before the answer to this call was known.";
+        self.resolve_open(why);
+        let latency = i64::try_from(success.evidence.duration.as_millis()).ok();
         self.status.audit = Some(Audit {
             success: true,
             duplicate_termination: success.duplicate,
-            latency_millis: i64::try_from(success.evidence.duration.as_millis()).ok(),
+            latency_millis: latency.filter(|_| success.call),
             confirmed_by: Some(success.confirmed_by),
             correlation_id: success.evidence.correlation_id.clone(),
             rest: Default::default(),
@@ -64,14 +68,14 @@ impl Draft<'_> {
             let message = "The session was over when it was looked at.";
             self.condition(Type::SessionValidated, Is::True, Reason::SessionAlreadyClosed, message);
         }
-        let (is, retention, claim) = if success.retention_sent {
+        let (is, retention, claim) = if success.confirmed_by == ConfirmedBy::Response {
             (
                 Is::True,
                 Reason::SentWithTermination,
                 "retainData went out with the call that ended the session.",
             )
         } else if success.duplicate {
-            let claim = "The session was over before retainData could be sent; what happens to its data is not this object's doing.";
+            let claim = "The session was over before retainData could reach it; what happens to its data is not this object's doing.";
             (Is::Unknown, Reason::SessionAlreadyClosed, claim)
         } else {
             let claim = "retainData went out, but no answer tells whether that call ended the session.";
@@ -98,20 +102,16 @@ impl Draft<'_> {
                 rest: Default::default(),
             })
             .collect();
-        self.settle();
+        self.settle("");
     }
 
     pub(super) fn fail(&mut self, end: &End) {
         let reason = reason_of(end.outcome);
         let unsure = is_unsure(&self.status);
-        if let Some(open) = self.status.current_attempt.take() {
-            self.status.may_have_applied = Some(true);
-            self.remember(record(
-                &open,
-                AttemptResult::Unknown,
-                "No look could tell whether this call took effect.",
-            ));
-        }
+        self.resolve_open(match end.outcome {
+            Outcome::Unconfirmed => "No look could tell whether this call took effect.",
+            _ => "The session was active when it was looked at after this call.",
+        });
         if find(&self.status.conditions, Type::SessionValidated).is_none() {
             self.condition(Type::SessionValidated, Is::Unknown, Reason::NotChecked, "");
         }
@@ -132,16 +132,18 @@ impl Draft<'_> {
             self.condition(Type::Ready, Is::False, reason, &end.message);
             self.condition(Type::Stalled, Is::True, reason, &end.message);
         }
-        self.status.audit = Some(Audit {
-            success: false,
-            duplicate_termination: false,
-            latency_millis: None,
-            confirmed_by: None,
-            correlation_id: None,
-            rest: Default::default(),
-        });
+        self.status.audit = Some(without_success());
         self.finish(end.outcome);
-        self.settle();
+        self.settle("");
+    }
+
+    /// An end leaves no intent open: what became of its call is not known, and that is what is kept.
+    fn resolve_open(&mut self, why: &str) {
+        self.status.last_send_time = last_send(&self.status, self.policy).map(instants::ceiling);
+        if let Some(open) = self.status.current_attempt.take() {
+            self.status.may_have_applied = Some(true);
+            self.remember(record(&open, unless_accepted(&open, AttemptResult::Unknown), why));
+        }
     }
 
     fn finish(&mut self, outcome: Outcome) {
@@ -154,13 +156,14 @@ impl Draft<'_> {
 
     pub(super) fn webhook_tried(&mut self, name: &str, answer: &WebhookAnswer, jitter: f64) {
         let (now, policy) = (self.now, self.policy);
+        let mut trouble = String::new();
         let pending = |webhook: &&mut WebhookDelivery| webhook.name == name && webhook.state == WebhookState::Pending;
         let Some(webhook) = self.status.webhooks.iter_mut().find(pending) else {
             return;
         };
         match answer {
             WebhookAnswer::Accepted { status } => {
-                webhook.attempts += 1;
+                webhook.attempts = webhook.attempts.saturating_add(1);
                 webhook.state = WebhookState::Delivered;
                 webhook.last_status = Some(i32::from(*status));
                 webhook.delivered_time = Some(instants::floor(now));
@@ -171,28 +174,28 @@ impl Draft<'_> {
                 retry_after,
                 why,
             } => {
-                webhook.attempts += 1;
+                webhook.attempts = webhook.attempts.saturating_add(1);
                 webhook.last_status = status.map(i32::from);
                 let made = usize::try_from(webhook.attempts).unwrap_or(usize::MAX);
                 match policy.webhook_delay(made, jitter, *retry_after) {
                     Some(delay) => webhook.next_attempt_time = Some(instants::ceiling(instants::later(now, delay))),
                     None => give_up(webhook),
                 }
-                let message = format!("{}: {}.", not_accepted(name), why.trim_end_matches('.'));
-                self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, &message);
+                trouble = format!("{}: {}.", not_accepted(name), why.trim_end_matches('.'));
             }
             WebhookAnswer::Gone => {
-                webhook.attempts += 1;
+                webhook.attempts = webhook.attempts.saturating_add(1);
                 webhook.last_status = Some(410);
                 give_up(webhook);
             }
             WebhookAnswer::Removed => give_up(webhook),
         }
-        self.settle();
+        self.settle(&trouble);
     }
 
-    /// Sums up the outbox: settled with the last webhook, and in the same write.
-    fn settle(&mut self) {
+    /// Sums up the outbox: settled with the last webhook, and in the same write. `trouble`: what the last try ran into,
+    /// while there is another one to come.
+    fn settle(&mut self, trouble: &str) {
         if self.status.webhooks.is_empty() {
             self.status.settled = Some(true);
             return;
@@ -206,8 +209,9 @@ impl Draft<'_> {
         if pending.peek().is_some() {
             // What a failed try said stands until that webhook's next one.
             let said = find(&self.status.conditions, Type::WebhookDelivered).map_or("", |said| said.message.as_str());
-            if !pending.any(|webhook| said.starts_with(&not_accepted(&webhook.name))) {
-                self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, "");
+            let stands = trouble.is_empty() && pending.any(|webhook| said.starts_with(&not_accepted(&webhook.name)));
+            if !stands {
+                self.condition(Type::WebhookDelivered, Is::Unknown, Reason::Pending, trouble);
             }
             return;
         }
@@ -253,6 +257,17 @@ impl Draft<'_> {
     }
 }
 
+fn without_success() -> Audit {
+    Audit {
+        success: false,
+        duplicate_termination: false,
+        latency_millis: None,
+        confirmed_by: None,
+        correlation_id: None,
+        rest: Default::default(),
+    }
+}
+
 fn not_accepted(name: &str) -> String {
     format!("Webhook {name} was not accepted yet")
 }
@@ -265,19 +280,30 @@ fn give_up(webhook: &mut WebhookDelivery) {
 /// The status of an object whose spec this version refuses: a definition that was replaced let it through.
 pub fn refuse(generation: i64, status: &Status, invalid: Invalid, now: Timestamp) -> Status {
     let mut next = status.clone();
+    if status.is_finished() {
+        return next;
+    }
     // A call of the spec as it was may be open; nobody will look after it.
-    let outcome = if is_unsure(status) {
-        Outcome::Unconfirmed
+    let (outcome, retention) = if is_unsure(status) {
+        (Outcome::Unconfirmed, Reason::NotConfirmed)
     } else {
-        Outcome::Rejected
+        (Outcome::Rejected, Reason::NotSent)
     };
+    if let Some(open) = next.current_attempt.take() {
+        next.may_have_applied = Some(true);
+        let why = "The spec is not valid any more, so nobody looked whether this call took effect.";
+        let record = record(&open, unless_accepted(&open, AttemptResult::Unknown), why);
+        next.history.retain(|entry| entry.id != record.id);
+        next.history.insert(0, record);
+        next.history.truncate(MAX_HISTORY);
+    }
     let reason = reason_of(outcome);
     let message = format!("{invalid}. Create a new object with a valid spec.");
     let mut set = |type_, is, reason, message: &str| {
         set_condition(&mut next.conditions, type_, is, reason, message, now, Some(generation));
     };
     set(Type::SessionValidated, Is::False, Reason::ValidationRejected, &message);
-    set(Type::RetentionApplied, Is::Unknown, Reason::NotSent, "");
+    set(Type::RetentionApplied, Is::Unknown, retention, "");
     set(Type::Ready, Is::False, reason, &message);
     set(Type::Finished, Is::True, reason, &message);
     set(Type::Stalled, Is::True, reason, &message);
@@ -286,7 +312,7 @@ pub fn refuse(generation: i64, status: &Status, invalid: Invalid, now: Timestamp
     next.start_time.get_or_insert_with(|| instants::floor(now));
     next.completion_time = Some(instants::floor(now));
     next.next_attempt_time = None;
-    next.current_attempt = None;
+    next.audit = Some(without_success());
     next.outcome = Some(outcome);
     next.finished = Some(true);
     next.settled = Some(true);

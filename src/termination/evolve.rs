@@ -5,23 +5,22 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    answer::{Answer, Call, Evidence, Failure, Look, Proof, SessionSeen},
-    deadline::{deadline, ending, is_suspended, is_unsure, last_send, result_of},
-    end::Success,
-    fact::{AttemptSent, Context, Fact},
-    instants, messages,
+    answer::{Evidence, SessionSeen},
+    deadline::{deadline, ending, is_suspended, last_send},
+    fact::{Context, Fact},
+    instants,
     policy::Policy,
     request::Request,
 };
 use crate::api::{
-    AttemptRecord, AttemptResult, ConfirmedBy, CurrentAttempt, GuestTerminationStatus as Status, Session,
+    AttemptRecord, AttemptResult, CurrentAttempt, GuestTerminationStatus as Status, PinnedConnection, Session,
     conditions::{
         ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type, find, remove_condition, set_condition,
     },
 };
 
 /// Attempts that the status remembers.
-const MAX_HISTORY: usize = 10;
+pub(super) const MAX_HISTORY: usize = 10;
 
 /// The status after `fact` happened at `now`. Equal to `status` where the fact changes nothing: then there is nothing to
 /// write.
@@ -73,8 +72,8 @@ impl Draft<'_> {
                 holder,
                 session,
                 connection,
-            } => {
-                self.status.attempts += 1;
+            } if self.may_intend(connection) => {
+                self.status.attempts = self.status.attempts.saturating_add(1);
                 self.status.current_attempt = Some(CurrentAttempt {
                     id: id.clone(),
                     number: self.status.attempts,
@@ -94,6 +93,8 @@ impl Draft<'_> {
                 );
                 self.waiting(Reason::Progressing, "The session is being terminated.");
             }
+            // Somebody else's intent is open, or another connection is bound: no call may leave under this one.
+            Fact::Intended { .. } => {}
             Fact::NotSent { why } => {
                 if let Some(open) = self.status.current_attempt.take() {
                     self.remember(record(&open, AttemptResult::NotSent, why));
@@ -117,7 +118,7 @@ impl Draft<'_> {
             }
             Fact::NotConfirmed { id, jitter } => {
                 let why = "The vendor accepted the call and the session was still active long afterwards.";
-                self.give_up(id, AttemptResult::Unknown, why, *jitter);
+                self.give_up(id, AttemptResult::Accepted, why, *jitter);
             }
             Fact::Ended(end) => self.fail(end),
             Fact::WebhookTried { name, answer, jitter } => self.webhook_tried(name, answer, *jitter),
@@ -133,7 +134,6 @@ impl Draft<'_> {
         self.initial_conditions();
         remove_condition(&mut self.status.conditions, Type::Ready);
         remove_condition(&mut self.status.conditions, Type::Reconciling);
-        self.status.next_attempt_time = None;
         self.condition(Type::Suspended, Is::True, Reason::Requested, "spec.suspend is true.");
     }
 
@@ -141,7 +141,8 @@ impl Draft<'_> {
         let since = find(&self.status.conditions, Type::Suspended).map(|condition| condition.last_transition_time.0);
         if let Some(since) = since.filter(|_| is_suspended(&self.status)) {
             let held = instants::between(since, self.now);
-            self.status.suspended_seconds += i64::try_from(held.as_secs()).unwrap_or(i64::MAX);
+            let held = i64::try_from(held.as_secs()).unwrap_or(i64::MAX);
+            self.status.suspended_seconds = self.status.suspended_seconds.saturating_add(held);
         }
         self.condition(
             Type::Suspended,
@@ -150,185 +151,6 @@ impl Draft<'_> {
             "spec.suspend is false.",
         );
         self.waiting(Reason::Progressing, "The termination was resumed.");
-    }
-
-    fn looked(&mut self, answer: &Answer<Look>, route_proven: bool, context: &Context) {
-        if self
-            .status
-            .connection
-            .as_ref()
-            .is_some_and(|pinned| pinned.uid != context.connection.uid)
-        {
-            return; // No other connection's answer is evidence.
-        }
-        match &answer.verdict {
-            Look::Active(_) => {}
-            Look::Ended(seen) => self.gone(Some(seen), answer, context),
-            // An intent is only written after a look that said active: the object itself has proven the route.
-            Look::Failed(Failure::NotFound { conclusive })
-                if *conclusive || route_proven || is_unsure(&self.status) =>
-            {
-                self.gone(None, answer, context);
-            }
-            // What is left is a look: it is repeated from memory, and nothing of it is news.
-            Look::Unclear(_) | Look::Failed(_) if !self.is_at_work() => {}
-            Look::Unclear(seen) if context.spends => {
-                self.session(seen);
-                self.setback(
-                    Reason::RetryScheduled,
-                    &messages::unclear(&seen.state),
-                    context,
-                    &answer.evidence,
-                );
-            }
-            Look::Failed(failure) => self.look_failed(*failure, &answer.evidence, context),
-            Look::Unclear(_) => {}
-        }
-    }
-
-    fn look_failed(&mut self, failure: Failure, evidence: &Evidence, context: &Context) {
-        let message = messages::look_failed(failure, evidence, &context.connection);
-        let reason = messages::reason(failure);
-        match failure {
-            Failure::Refused if !self.status.may_have_applied() => {
-                self.condition(Type::SessionValidated, Is::False, Reason::ValidationRejected, &message);
-                self.pin(&context.connection);
-                self.fail(&super::fact::End {
-                    outcome: crate::api::Outcome::Rejected,
-                    message,
-                });
-            }
-            Failure::Forbidden => self.forbidden(&message),
-            Failure::Unauthorized | Failure::Throttled | Failure::NotFound { .. } => {
-                self.status.next_attempt_time = None;
-                self.waiting(reason, &message);
-            }
-            // While the connection is out of order, its objects only wait: the connection says so, once for all.
-            _ if context.spends => self.setback(reason, &message, context, evidence),
-            _ => {}
-        }
-    }
-
-    fn called(&mut self, attempt: &AttemptSent, answer: &Answer<Call>, context: &Context) {
-        let open = self
-            .status
-            .current_attempt
-            .as_ref()
-            .is_some_and(|open| open.id == attempt.id);
-        let unsure_before = self.status.may_have_applied();
-        let sent = instants::ceiling(attempt.sent_at);
-        if self.status.last_send_time.as_ref().is_none_or(|last| last.0 < sent.0) {
-            self.status.last_send_time = Some(sent);
-        }
-        let mut record = AttemptRecord {
-            number: attempt.number,
-            id: attempt.id.clone(),
-            started_at: instants::floor(attempt.started_at),
-            duration_millis: i64::try_from(answer.evidence.duration.as_millis()).ok(),
-            result: result_of(answer.proves()),
-            http_status: answer.evidence.http_status.map(i32::from),
-            error_code: answer.evidence.error_code.clone(),
-            correlation_id: answer.evidence.correlation_id.clone(),
-            message: None,
-            rest: Default::default(),
-        };
-        let failure = match answer.verdict {
-            Call::Applied => {
-                self.close(open);
-                self.remember(record);
-                let success = Success {
-                    confirmed_by: ConfirmedBy::Response,
-                    duplicate: false,
-                    retention_sent: true,
-                    evidence: &answer.evidence,
-                };
-                return self.succeed(&success, context);
-            }
-            Call::Accepted => {
-                self.status.may_have_applied = Some(true);
-                if let Some(current) = self.status.current_attempt.as_mut().filter(|_| open) {
-                    current.accepted_time = Some(instants::floor(self.now));
-                } else {
-                    record.result = AttemptResult::Accepted;
-                    self.remember(record);
-                }
-                return;
-            }
-            Call::Failed(failure) => failure,
-        };
-        let message = messages::call_failed(failure, &answer.evidence, &context.connection);
-        if let Failure::NotFound { .. } = failure {
-            // The own intent has proven the route. Gone before this call: it ended nothing, unless an earlier one did.
-            self.close(open);
-            record.result = AttemptResult::Gone;
-            self.remember(record);
-            self.session_gone(None);
-            let success = Success {
-                confirmed_by: ConfirmedBy::Observation,
-                duplicate: !unsure_before,
-                retention_sent: false,
-                evidence: &answer.evidence,
-            };
-            return self.succeed(&success, context);
-        }
-        let proof = answer.proves();
-        record.message = Some(message.clone());
-        self.remember(record);
-        if proof == Proof::Unknown {
-            self.status.may_have_applied = Some(true);
-        }
-        if !open {
-            return; // A superseded attempt: its failure is history, and whoever holds the object goes on.
-        }
-        self.close(open);
-        let reason = messages::reason(failure);
-        match failure {
-            Failure::Refused if !unsure_before => {
-                self.fail(&super::fact::End {
-                    outcome: crate::api::Outcome::Rejected,
-                    message,
-                });
-            }
-            Failure::Refused => self.waiting(reason, &message),
-            Failure::Forbidden => self.forbidden(&message),
-            Failure::Unauthorized | Failure::Throttled => self.waiting(reason, &message),
-            _ => self.setback(reason, &message, context, &answer.evidence),
-        }
-    }
-
-    /// The session is over, by a look.
-    fn gone(&mut self, seen: Option<&SessionSeen>, answer: &Answer<Look>, context: &Context) {
-        let unsure = is_unsure(&self.status);
-        self.status.last_send_time = last_send(&self.status, self.policy).map(instants::ceiling);
-        if let Some(open) = self.status.current_attempt.take() {
-            let result = if open.accepted_time.is_some() {
-                AttemptResult::Accepted
-            } else {
-                AttemptResult::Gone
-            };
-            let mut record = record(&open, result, "The session was gone when it was looked at afterwards.");
-            record.http_status = answer.evidence.http_status.map(i32::from);
-            record.correlation_id = answer.evidence.correlation_id.clone();
-            self.remember(record);
-        }
-        self.session_gone(seen);
-        let success = Success {
-            confirmed_by: ConfirmedBy::Observation,
-            duplicate: !unsure,
-            retention_sent: false,
-            evidence: &answer.evidence,
-        };
-        self.succeed(&success, context);
-    }
-
-    fn session_gone(&mut self, seen: Option<&SessionSeen>) {
-        match seen {
-            Some(seen) => self.session(seen),
-            None => {
-                let session = self.status.session.get_or_insert_default();
-                session.state = Some("notFound".to_owned());
-            }
-        }
     }
 
     /// Closes an intent whose call may have been sent by another process, or was accepted and never confirmed.
@@ -346,7 +168,7 @@ impl Draft<'_> {
     }
 
     /// Tried again later; whether that spends budget is the context's word.
-    fn setback(&mut self, reason: Reason, message: &str, context: &Context, evidence: &Evidence) {
+    pub(super) fn setback(&mut self, reason: Reason, message: &str, context: &Context, evidence: &Evidence) {
         if context.spends {
             self.spend(context.jitter, evidence.retry_after);
         } else {
@@ -360,18 +182,18 @@ impl Draft<'_> {
         let delay = self
             .policy
             .backoff(u32::try_from(self.status.retries).unwrap_or_default(), jitter, floor);
-        self.status.retries += 1;
+        self.status.retries = self.status.retries.saturating_add(1);
         self.status.next_attempt_time = Some(self.after(delay));
     }
 
-    fn forbidden(&mut self, message: &str) {
+    pub(super) fn forbidden(&mut self, message: &str) {
         self.status.next_attempt_time = Some(self.after(self.policy.permission_pause));
         self.waiting(Reason::PermissionDenied, message);
     }
 
     /// Not finished: `Ready=Unknown` with a reason, and the conditions that every started object has. A suspended
     /// object carries no `Ready`.
-    fn waiting(&mut self, reason: Reason, message: &str) {
+    pub(super) fn waiting(&mut self, reason: Reason, message: &str) {
         self.initial_conditions();
         if is_suspended(&self.status) {
             return;
@@ -398,35 +220,48 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether the status says already what the termination waits for.
+    pub(super) fn has_spoken(&self) -> bool {
+        find(&self.status.conditions, Type::Ready).is_some()
+    }
+
     /// Whether an attempt is what comes next, rather than a look that decides an end or somebody else's intent.
-    fn is_at_work(&self) -> bool {
+    pub(super) fn is_at_work(&self) -> bool {
         !self.request.suspend
             && self.status.current_attempt.is_none()
             && ending(self.request, &self.status, self.now, self.policy).is_none()
     }
 
-    fn close(&mut self, open: bool) {
+    pub(super) fn close(&mut self, open: bool) {
         if open {
             self.status.current_attempt = None;
         }
         self.status.next_attempt_time = None;
     }
 
-    fn session(&mut self, seen: &SessionSeen) {
+    pub(super) fn session(&mut self, seen: &SessionSeen) {
         let session: &mut Session = self.status.session.get_or_insert_default();
         session.state = Some(seen.state.clone());
         session.last_updated.clone_from(&seen.last_updated);
     }
 
-    pub(super) fn pin(&mut self, connection: &crate::api::PinnedConnection) {
+    pub(super) fn pin(&mut self, connection: &PinnedConnection) {
         self.status.connection.get_or_insert_with(|| connection.clone());
     }
 
-    /// Puts a record at the head of the history, in place of an earlier word on the same attempt.
+    /// Whether an intent may be written: no other one is open, and no other connection is bound.
+    fn may_intend(&self, connection: &PinnedConnection) -> bool {
+        let pinned = self.status.connection.as_ref();
+        self.status.current_attempt.is_none() && pinned.is_none_or(|pinned| pinned.uid == connection.uid)
+    }
+
+    /// Puts a record in the history, newest attempt first, in place of an earlier word on the same attempt.
     pub(super) fn remember(&mut self, record: AttemptRecord) {
-        self.status.history.retain(|entry| entry.id != record.id);
-        self.status.history.insert(0, record);
-        self.status.history.truncate(MAX_HISTORY);
+        let history = &mut self.status.history;
+        history.retain(|entry| entry.id != record.id);
+        let place = history.partition_point(|entry| entry.number > record.number);
+        history.insert(place, record);
+        history.truncate(MAX_HISTORY);
     }
 
     pub(super) fn condition(&mut self, type_: Type, is: Is, reason: Reason, message: &str) {
@@ -447,6 +282,16 @@ impl Draft<'_> {
     }
 }
 
+/// What is kept of an attempt whose end nobody saw: that the vendor had accepted it, if it had.
+pub(super) fn unless_accepted(open: &CurrentAttempt, result: AttemptResult) -> AttemptResult {
+    if open.accepted_time.is_some() {
+        AttemptResult::Accepted
+    } else {
+        result
+    }
+}
+
+/// What is kept of an intent that is over. The only answer that an open intent can have had is a 202.
 pub(super) fn record(open: &CurrentAttempt, result: AttemptResult, message: &str) -> AttemptRecord {
     AttemptRecord {
         number: open.number,
@@ -454,7 +299,7 @@ pub(super) fn record(open: &CurrentAttempt, result: AttemptResult, message: &str
         started_at: open.started_at.clone(),
         duration_millis: None,
         result,
-        http_status: None,
+        http_status: open.accepted_time.as_ref().map(|_| 202),
         error_code: None,
         correlation_id: None,
         message: Some(message.to_owned()),

@@ -14,6 +14,8 @@ pub struct AtTheSocket<'a> {
     pub since_intent: Duration,
     /// Whether this process leads.
     pub leading: bool,
+    /// Whether the vendor asked for a pause that is not over.
+    pub paused: bool,
     /// Whether the object was deleted.
     pub deleted: bool,
     /// Why nothing can be asked of the vendor, if so.
@@ -45,6 +47,8 @@ pub fn fence(
         Err("Too much time passed between the intent and the call; the call was not sent.")
     } else if !at.leading {
         Err("This replica no longer leads; the call was not sent.")
+    } else if at.paused {
+        Err("The vendor asked for a pause; the call was not sent.")
     } else if at.deleted {
         Err("The object was deleted; the call was not sent.")
     } else if request.suspend {

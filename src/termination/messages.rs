@@ -68,6 +68,7 @@ fn sentence(what: &str, scope: &str, failure: Failure, evidence: &Evidence, conn
             "{what} did not reach {host}: the TLS handshake failed. Check the server's certificate and spec.caBundleSecretRef of connection {name}."
         ),
         Failure::Unanswered => match evidence.http_status {
+            Some(200..=299) => format!("{what} got an answer that broke off; the session is looked at again."),
             Some(_) => format!("{what} was answered {answer}; the session is looked at before anything else."),
             None => format!("{what} got no answer in time; the session is looked at before anything else."),
         },

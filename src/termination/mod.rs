@@ -5,6 +5,7 @@
 //! difference. Vendor calls, writes, Events and audit lines all follow from these three, so they cannot disagree.
 
 pub mod answer;
+mod answered;
 pub mod deadline;
 pub mod decide;
 pub mod end;
@@ -17,3 +18,5 @@ pub mod phase;
 pub mod policy;
 pub mod records;
 pub mod request;
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{deadline::is_unsure, end::reason_of};
 use crate::api::{
-    AttemptRecord, CurrentAttempt, GuestTermination, GuestTerminationStatus as Status, Outcome, WebhookState,
+    AttemptRecord, AttemptResult, ConfirmedBy, CurrentAttempt, GuestTermination, GuestTerminationStatus as Status,
+    Outcome, WebhookState,
     conditions::{ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type, find, has_status},
 };
 
@@ -58,13 +59,7 @@ impl AuditKind {
 /// What happened between two statuses of one object, in the order to be told.
 pub fn between(object: &GuestTermination, old: &Status, new: &Status, now: Timestamp) -> Vec<Record> {
     let mut records = Vec::new();
-    let known = |id: &str| old.history.iter().any(|entry| entry.id == id && !entry.id.is_empty());
-    for entry in new
-        .history
-        .iter()
-        .rev()
-        .filter(|entry| !known(&entry.id) || changed(old, entry))
-    {
+    for entry in new.history.iter().rev().filter(|entry| is_news(old, entry)) {
         records.push(Record::Audit(attempt_result(object, new, entry, now)));
     }
     if let Some(open) = &new.current_attempt
@@ -118,10 +113,10 @@ pub fn deleted(object: &GuestTermination, status: &Status, now: Timestamp) -> Ma
     line
 }
 
-fn changed(old: &Status, entry: &AttemptRecord) -> bool {
-    old.history
-        .iter()
-        .any(|before| before.id == entry.id && before.result != entry.result)
+/// Whether the result of an attempt was not told yet, or another one was.
+fn is_news(old: &Status, entry: &AttemptRecord) -> bool {
+    let before = old.history.iter().find(|before| before.id == entry.id);
+    before.is_none_or(|before| before.result != entry.result)
 }
 
 fn base(kind: AuditKind, object: &GuestTermination, status: &Status, now: Timestamp) -> Map<String, Value> {
@@ -177,10 +172,7 @@ fn attempt_result(
     line.insert("attempt".to_owned(), json!(entry.number));
     line.insert("attempt_id".to_owned(), json!(entry.id));
     line.insert("result".to_owned(), json!(entry.result));
-    line.insert(
-        "success".to_owned(),
-        json!(entry.result == crate::api::AttemptResult::Applied),
-    );
+    line.insert("success".to_owned(), json!(entry.result == AttemptResult::Applied));
     line.insert("latency_ms".to_owned(), json!(entry.duration_millis));
     line.insert("http_status".to_owned(), json!(entry.http_status));
     line.insert("error_code".to_owned(), json!(entry.error_code));
@@ -195,6 +187,17 @@ fn outcome(object: &GuestTermination, status: &Status, now: Timestamp) -> Map<St
     let success = audit.is_some_and(|audit| audit.success);
     line.insert("success".to_owned(), json!(success));
     line.insert("attempt".to_owned(), json!(status.attempts));
+    // The call that decided it, where it was decided by a call's answer.
+    if audit.is_some_and(|audit| audit.confirmed_by == Some(ConfirmedBy::Response))
+        && let Some(call) = status
+            .history
+            .iter()
+            .find(|entry| entry.result == AttemptResult::Applied)
+    {
+        line.insert("attempt".to_owned(), json!(call.number));
+        line.insert("attempt_id".to_owned(), json!(call.id));
+        line.insert("http_status".to_owned(), json!(call.http_status));
+    }
     line.insert(
         "latency_ms".to_owned(),
         json!(audit.and_then(|audit| audit.latency_millis)),
@@ -252,6 +255,7 @@ fn notes(object: &GuestTermination, old: &Status, new: &Status) -> Vec<Note> {
         }
     } else if let Some((reason, message)) = reason_and_message(new, Type::Ready)
         && reason_and_message(old, Type::Ready).is_none_or(|(before, _)| before != reason)
+        && !as_the_attempt_before(old, new)
         && let Some(event) = cause(&reason)
     {
         tell(true, event, &message, &count);
@@ -287,6 +291,15 @@ fn notes(object: &GuestTermination, old: &Status, new: &Status) -> Vec<Note> {
         }
     }
     notes
+}
+
+/// Whether what happened is an attempt that came to the same as the one before: `Progressing` between two attempts is no
+/// change of cause.
+fn as_the_attempt_before(old: &Status, new: &Status) -> bool {
+    match new.history.as_slice() {
+        [last, before, ..] => is_news(old, last) && last.message == before.message,
+        _ => false,
+    }
 }
 
 /// The Event that a cause of waiting is told by.

@@ -128,6 +128,9 @@ pub struct Request {
 }
 
 impl Request {
+    /// The longest `spec.activeDeadlineSeconds`: a year, so that no sum of it overflows.
+    pub const MAX_DEADLINE_SECONDS: u64 = 31_536_000;
+
     /// Parses an object.
     ///
     /// # Errors
@@ -137,8 +140,10 @@ impl Request {
         let spec = &object.spec;
         let deadline = u64::try_from(spec.active_deadline_seconds)
             .ok()
-            .filter(|seconds| *seconds > 0)
-            .ok_or(Invalid("spec.activeDeadlineSeconds must be at least 1"))?;
+            .filter(|seconds| (1..=Self::MAX_DEADLINE_SECONDS).contains(seconds))
+            .ok_or(Invalid(
+                "spec.activeDeadlineSeconds must be between 1 and 31536000 (365 days)",
+            ))?;
         if !(0..=50).contains(&spec.backoff_limit) {
             return Err(Invalid("spec.backoffLimit must be between 0 and 50"));
         }

@@ -26,7 +26,7 @@ async fn what_is_past_not_after_at_its_creation_is_expired_without_a_call() {
     assert_eq!(kstatus(&object), Kstatus::Current);
     stage.events_until("guest", &["Expired"]).await;
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(stage.calls("guest"), (0, 0));
+    assert_eq!(stage.calls_of("guest"), (0, 0));
     assert_eq!(stage.simulator.ledger().webhooks.len(), 0);
     assert_eq!(operator.story("guest"), ["outcome Expired"]);
     operator.stop().await;
@@ -50,7 +50,7 @@ async fn not_after_passes_while_the_connection_is_missing() {
     assert_eq!(kstatus(&object), Kstatus::Current);
     stage.connect(stage.connection("default")).await;
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(stage.calls("guest"), (0, 0));
+    assert_eq!(stage.calls_of("guest"), (0, 0));
     operator.stop().await;
 }
 
@@ -74,11 +74,15 @@ async fn past_not_after_an_attempt_is_only_looked_after() {
     assert_eq!(verdict(&active, "Stalled"), "True/Expired");
     assert_eq!(verdict(&active, "RetentionApplied"), "Unknown/NotConfirmed");
     assert_eq!(kstatus(&active), Kstatus::Failed);
-    assert_eq!(stage.calls("active"), (3, 0), "a look, the call, the look that decides");
+    assert_eq!(
+        stage.calls_of("active"),
+        (3, 0),
+        "a look, the call, the look that decides"
+    );
     let over = stage.settled("over").await;
     assert_eq!(over["status"]["outcome"], "Terminated");
     assert_eq!(over["status"]["audit"]["confirmedBy"], "Observation");
-    assert_eq!(stage.calls("over"), (3, 1));
+    assert_eq!(stage.calls_of("over"), (3, 1));
     operator.stop().await;
 }
 
@@ -142,7 +146,7 @@ async fn a_deadline_names_the_last_cause() {
         message.contains("Last cause: ") && message.contains("token"),
         "{message}"
     );
-    assert_eq!(stage.calls("no-token"), (0, 0));
+    assert_eq!(stage.calls_of("no-token"), (0, 0));
     operator.stop().await;
 }
 
@@ -167,7 +171,7 @@ async fn the_budget_is_the_number_of_retries() {
         assert_eq!(kstatus(&object), Kstatus::Failed);
         let message = condition(&object, "Ready")["message"].as_str().unwrap();
         assert!(message.contains("503"), "{message}");
-        assert_eq!(stage.calls(guest), (limit + 1, 0));
+        assert_eq!(stage.calls_of(guest), (limit + 1, 0));
     }
     operator.stop().await;
 }
@@ -188,13 +192,13 @@ async fn a_spent_budget_with_an_open_question_is_decided_by_a_last_look() {
     assert_eq!(active["status"]["mayHaveApplied"], true);
     assert_eq!(verdict(&active, "RetentionApplied"), "Unknown/NotConfirmed");
     assert_eq!(kstatus(&active), Kstatus::Failed);
-    assert_eq!(stage.calls("active"), (3, 0));
+    assert_eq!(stage.calls_of("active"), (3, 0));
     let over = stage.settled("over").await;
     assert_eq!(over["status"]["outcome"], "Terminated");
     assert_eq!(over["status"]["audit"]["confirmedBy"], "Observation");
     assert_eq!(over["status"]["audit"]["duplicateTermination"], false);
     assert_eq!(kstatus(&over), Kstatus::Current);
-    assert_eq!(stage.calls("over"), (3, 1));
+    assert_eq!(stage.calls_of("over"), (3, 1));
     operator.stop().await;
 }
 

@@ -42,7 +42,7 @@ async fn deleted_before_anything_was_sent_nothing_is() {
     );
     stage.connect(stage.connection("default")).await;
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(stage.calls("guest"), (0, 0));
+    assert_eq!(stage.calls_of("guest"), (0, 0));
     let events = stage.cluster.audit_events_since(position).unwrap();
     let reads = events.iter().filter(|event| {
         event.verb == "get" && event.resource == "guestterminations" && event.namespace == stage.namespace
@@ -99,8 +99,8 @@ async fn deleted_in_flight_the_call_completes_and_the_audit_log_says_so() {
     let error = outcome("open")["error"].as_str().unwrap().to_owned();
     assert!(error.contains("was not found out"), "{error}");
     tokio::time::sleep(seconds(4)).await;
-    assert_eq!(stage.calls("applied"), (2, 1));
-    assert_eq!(stage.calls("open"), (2, 0), "nobody looks after it any more");
+    assert_eq!(stage.calls_of("applied"), (2, 1));
+    assert_eq!(stage.calls_of("open"), (2, 0), "nobody looks after it any more");
     for guest in ["applied", "open"] {
         assert!(stage.terminations().get_opt(guest).await.unwrap().is_none());
     }
@@ -213,7 +213,7 @@ async fn the_same_manifest_again_finds_the_session_over() {
     let object = stage.terminations().get("guest").await.unwrap();
     assert_eq!(object.status.unwrap().observed_generation, Some(1));
     assert_ne!(version, None);
-    assert_eq!(stage.calls("guest"), (2, 1));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
 
     stage.delete("guest").await;
     let second = stage.terminate("guest", json!({})).await;
@@ -224,7 +224,7 @@ async fn the_same_manifest_again_finds_the_session_over() {
     assert_eq!(verdict(&object, "Ready"), "True/AlreadyTerminated");
     assert_eq!(verdict(&object, "RetentionApplied"), "Unknown/SessionAlreadyClosed");
     assert_eq!(kstatus(&object), Kstatus::Current);
-    assert_eq!(stage.calls("guest"), (3, 1));
+    assert_eq!(stage.calls_of("guest"), (3, 1));
     let ids = stage.simulator.summary().webhooks;
     assert_eq!(ids.len(), 2, "another object is another message");
     operator.stop().await;
@@ -248,7 +248,7 @@ async fn a_successor_of_the_same_name_waits_for_the_call_of_the_one_before() {
     stage.terminate("guest", json!({})).await;
     let object = stage.settled("guest").await;
     assert_eq!(object["status"]["outcome"], "AlreadyTerminated");
-    assert_eq!(stage.calls("guest"), (3, 1));
+    assert_eq!(stage.calls_of("guest"), (3, 1));
     assert_eq!(stage.simulator.summary().max_concurrent["guest"], 1);
     operator.stop().await;
 }
@@ -275,7 +275,7 @@ async fn of_two_objects_for_one_guest_the_second_finds_it_closed() {
     outcomes.sort();
     assert_eq!(outcomes, ["AlreadyTerminated", "Terminated"]);
     assert_eq!(stage.simulator.summary().max_concurrent["guest"], 1);
-    assert_eq!(stage.calls("guest"), (3, 1));
+    assert_eq!(stage.calls_of("guest"), (3, 1));
     operator.stop().await;
 }
 
@@ -284,9 +284,7 @@ async fn many_that_are_deleted_at_once_leave_one_line_each_and_no_stray_call() {
     let stage = Stage::set("many").await;
     let operator = stage.operate().await;
     stage.warm_up().await;
-    stage
-        .edit_connection("default", json!({"spec": {"suspend": true}}))
-        .await;
+    stage.edit_connection("default", json!({"suspend": true})).await;
     for index in 0..60 {
         let guest = format!("guest-{index}");
         stage.simulator.add_guest(GuestSpec::active(&guest));
@@ -302,9 +300,7 @@ async fn many_that_are_deleted_at_once_leave_one_line_each_and_no_stray_call() {
     for index in 0..60 {
         story_until(&operator, &format!("guest-{index}"), &["outcome"]).await;
     }
-    stage
-        .edit_connection("default", json!({"spec": {"suspend": false}}))
-        .await;
+    stage.edit_connection("default", json!({"suspend": false})).await;
     // The operator goes on with what comes next.
     stage.simulator.add_guest(GuestSpec::active("next"));
     stage.terminate("next", json!({})).await;

@@ -51,7 +51,7 @@ async fn a_crash_after_the_effect_is_made_good_by_a_look() {
     assert_eq!(object["status"]["attempts"], 1);
     assert_eq!(verdict(&object, "RetentionApplied"), "Unknown/NotConfirmed");
     assert_eq!(stage.asked(Operation::Terminate, "guest"), 1);
-    assert_eq!(stage.calls("guest"), (3, 1));
+    assert_eq!(stage.calls_of("guest"), (3, 1));
     assert_eq!(second.story("guest"), ["attempt_result Gone", "outcome Terminated"]);
     one_webhook(&stage);
     second.stop().await;
@@ -90,7 +90,7 @@ async fn a_crash_before_the_effect_costs_twenty_seconds_and_one_retry() {
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
     assert_eq!(object["status"]["attempts"], 2);
     assert_eq!(stage.asked(Operation::Terminate, "guest"), 2);
-    assert_eq!(stage.calls("guest").1, 1);
+    assert_eq!(stage.calls_of("guest").1, 1);
     one_webhook(&stage);
     second.stop().await;
 }
@@ -119,7 +119,7 @@ async fn a_crash_loop_is_no_storm() {
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["attempts"], 2);
     assert_eq!(object["status"]["retries"], 1);
-    assert_eq!(stage.calls("guest").1, 1);
+    assert_eq!(stage.calls_of("guest").1, 1);
     last.stop().await;
 }
 
@@ -144,7 +144,7 @@ async fn a_crash_after_the_result_leaves_the_webhook_to_the_next_process() {
     let object = stage.settled("guest").await;
     assert_eq!(object["status"]["webhooks"][0]["state"], "Delivered");
     assert_eq!(object["status"]["webhooks"][0]["attempts"], 1);
-    assert_eq!(stage.calls("guest"), (2, 1), "the vendor is not asked again");
+    assert_eq!(stage.calls_of("guest"), (2, 1), "the vendor is not asked again");
     assert_eq!(stage.simulator.ledger().webhooks.len(), 2);
     one_webhook(&stage);
     second.stop().await;
@@ -183,7 +183,7 @@ async fn somebody_else_s_intent_is_looked_at_on_sight_and_believed_when_the_sess
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Observation");
     assert_eq!(object["status"]["history"][0]["result"], "Gone");
-    assert_eq!(stage.calls("guest"), (1, 0));
+    assert_eq!(stage.calls_of("guest"), (1, 0));
     operator.stop().await;
 }
 
@@ -197,7 +197,7 @@ async fn somebody_else_s_intent_is_left_alone_for_its_time_and_cleared_once() {
     let operator = stage.operate_with(settings).await;
     stage.happens(Operation::Observe, Moment::Answered, "guest").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(stage.calls("guest"), (1, 0), "one look on sight and no more");
+    assert_eq!(stage.calls_of("guest"), (1, 0), "one look on sight and no more");
     let object = serde_json::to_value(stage.terminations().get("guest").await.unwrap()).unwrap();
     assert_eq!(object["status"]["currentAttempt"]["id"], attempt["id"]);
 
@@ -265,7 +265,7 @@ async fn an_object_that_is_edited_all_the_time_finishes_with_the_same_two_calls(
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
     assert_eq!(object["status"]["attempts"], 1);
-    assert_eq!(stage.calls("guest"), (2, 1));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
     let story = operator.story("guest");
     assert_eq!(
         story,
@@ -296,7 +296,7 @@ async fn a_stranger_who_writes_the_status_all_the_time_changes_no_outcome() {
     assert!(writer.await.unwrap() > 50);
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["attempts"], 1);
-    assert_eq!(stage.calls("guest"), (2, 1));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
     one_webhook(&stage);
     operator.stop().await;
 }
@@ -318,7 +318,7 @@ async fn an_intent_that_a_stranger_removes_in_flight_is_recorded_all_the_same() 
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
     assert_eq!(object["status"]["attempts"], 1);
-    assert_eq!(stage.calls("guest"), (2, 1));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(stage.asked(Operation::Terminate, "guest"), 1);
     operator.stop().await;

@@ -141,9 +141,7 @@ async fn not_after_that_passes_between_intent_and_call_is_final() {
 async fn a_connection_suspended_between_intent_and_call_holds_the_call() {
     let stage = Stage::set("fence").await;
     let (operator, open) = at_the_gate(&stage, json!({})).await;
-    stage
-        .edit_connection("default", json!({"spec": {"suspend": true}}))
-        .await;
+    stage.edit_connection("default", json!({"suspend": true})).await;
     tokio::time::sleep(A_WHILE).await;
     open.send(()).unwrap();
     stage
@@ -152,9 +150,7 @@ async fn a_connection_suspended_between_intent_and_call_holds_the_call() {
         })
         .await;
     assert_eq!(stage.asked(Operation::Terminate, "guest"), 0);
-    stage
-        .edit_connection("default", json!({"spec": {"suspend": false}}))
-        .await;
+    stage.edit_connection("default", json!({"suspend": false})).await;
     let object = stage.settled("guest").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(stage.asked(Operation::Terminate, "guest"), 1);

@@ -161,7 +161,7 @@ async fn what_does_not_fit_is_not_acted_on_and_stops_nothing_else() {
     stage.simulator.add_guest(GuestSpec::active("next"));
     stage.terminate("next", json!({})).await;
     assert_eq!(stage.settled("next").await["status"]["outcome"], "Terminated");
-    assert_eq!(stage.calls("stranger"), (0, 0));
+    assert_eq!(stage.calls_of("stranger"), (0, 0));
     stage.events_until("stranger", &["InvalidObject"]).await;
     let calls = stage.simulator.ledger().calls;
     assert!(calls.iter().all(|call| !call.path_and_query.contains("users")));

@@ -137,7 +137,7 @@ async fn a_result_is_kept_until_it_may_be_written() {
     let object = stage.settled("guest").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
-    assert_eq!(stage.calls("guest"), (2, 1));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
     assert_eq!(
         operator.story("guest"),
         ["attempt_started", "attempt_result Applied", "outcome Terminated"],
@@ -163,7 +163,7 @@ async fn two_processes_at_once_end_nobody_twice() {
         assert_eq!(object["status"]["outcome"], "Terminated", "{object:#}");
         assert_eq!(object["status"]["attempts"], 1);
         assert_eq!(stage.asked(Operation::Terminate, name), 1);
-        assert_eq!(stage.calls(name).1, 1);
+        assert_eq!(stage.calls_of(name).1, 1);
     }
     let webhooks = stage.simulator.summary().webhooks;
     assert_eq!(webhooks.len(), MANY + 1);
@@ -194,7 +194,7 @@ async fn an_object_that_is_being_deleted_begins_nothing() {
     stage.terminate("other", json!({})).await;
     stage.settled("other").await;
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(stage.calls("guest"), (0, 0));
+    assert_eq!(stage.calls_of("guest"), (0, 0));
     let object = serde_json::to_value(stage.terminations().get("guest").await.unwrap()).unwrap();
     assert_eq!(kstatus(&object), Kstatus::Terminating);
     stage.edit("guest", json!({"metadata": {"finalizers": null}})).await;
@@ -300,7 +300,7 @@ async fn watches_that_end_all_the_time_lose_nothing_and_repeat_nothing() {
     }
     for name in &names {
         assert_eq!(stage.settled(name).await["status"]["outcome"], "Terminated");
-        assert_eq!(stage.calls(name), (2, 1));
+        assert_eq!(stage.calls_of(name), (2, 1));
     }
     tokio::time::sleep(A_WHILE).await;
     let (position, calls) = (stage.cluster.audit_position(), stage.simulator.ledger().calls.len());

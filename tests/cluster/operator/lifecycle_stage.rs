@@ -12,7 +12,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use simulator::api::{FaultAction, FaultSpec, GuestSpec, LedgerFilter, Moment, Operation, WaitFor};
+use simulator::api::{FaultAction, FaultSpec, LedgerFilter, Moment, Operation, WaitFor};
 
 use crate::stage::{Operator, Stage};
 
@@ -36,13 +36,6 @@ impl Stage<'_> {
                 &PatchParams::default(),
                 &Patch::Merge(json!({ "status": status })),
             )
-            .await
-            .unwrap();
-    }
-
-    pub(crate) async fn edit_connection(&self, name: &str, patch: Value) {
-        self.connections()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .unwrap();
     }
@@ -96,7 +89,7 @@ impl Stage<'_> {
     }
 
     /// How often the vendor was asked anything about a guest, and how many of the calls ended a session.
-    pub(crate) fn calls(&self, guest: &str) -> (usize, usize) {
+    pub(crate) fn calls_of(&self, guest: &str) -> (usize, usize) {
         let filter = LedgerFilter {
             guest: Some(guest.to_owned()),
             operation: None,
@@ -115,14 +108,6 @@ impl Stage<'_> {
             self.simulator.wait_for(&wait).await.is_some(),
             "no {operation:?} of {guest} was {moment:?}"
         );
-    }
-
-    /// Ends a session through the connection, so that its breaker is no longer half-open: from here on failures spend
-    /// the budgets of the objects.
-    pub(crate) async fn warm_up(&self) {
-        self.simulator.add_guest(GuestSpec::active("warm"));
-        self.terminate("warm", json!({})).await;
-        self.settled("warm").await;
     }
 
     /// The next terminate call of the guest breaks off without an answer.

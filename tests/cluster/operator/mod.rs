@@ -1,5 +1,10 @@
 //! The operator against a real API server and the simulator.
 
+mod answers;
+mod answers_uncertain;
+mod at_scale;
+mod connections;
+mod connections_credentials;
 mod deadlines;
 mod deletion;
 mod happy_path;
@@ -8,7 +13,10 @@ mod intents_fence;
 mod lifecycle;
 mod lifecycle_faults;
 mod lifecycle_stage;
+mod outage;
 mod process;
 mod suspend;
+mod throttling;
 mod webhooks;
 mod webhooks_schedule;
+mod wrong_address;

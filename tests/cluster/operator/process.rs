@@ -96,7 +96,7 @@ async fn killed_between_terminate_and_result_it_makes_good_by_a_look() {
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Observation");
     assert_eq!(verdict(&object, "WebhookDelivered"), "True/Delivered");
-    assert_eq!(stage.calls("guest"), (3, 1));
+    assert_eq!(stage.calls_of("guest"), (3, 1));
     assert_eq!(stage.simulator.summary().webhooks.len(), 1);
     let kinds: Vec<_> = second.audit().iter().map(|line| line["kind"].clone()).collect();
     assert_eq!(kinds, ["attempt_result", "outcome"]);
@@ -170,7 +170,7 @@ async fn asked_to_stop_it_finishes_what_is_in_flight_and_begins_nothing() {
         let object = stage.settled(name).await;
         assert_eq!(object["status"]["outcome"], "Terminated");
         assert_eq!(object["status"]["attempts"], 1);
-        assert_eq!(stage.calls(name).1, 1);
+        assert_eq!(stage.calls_of(name).1, 1);
     }
     assert!(next.process.stop(seconds(20)).await.unwrap().success());
 }

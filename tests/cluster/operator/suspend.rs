@@ -29,7 +29,7 @@ async fn created_suspended_nothing_is_asked_until_it_is_resumed() {
     assert!(held["status"]["deadlineTime"].is_null(), "the clock stands");
 
     tokio::time::sleep(seconds(3)).await;
-    assert_eq!(stage.calls("guest"), (0, 0));
+    assert_eq!(stage.calls_of("guest"), (0, 0));
     let version = stage
         .terminations()
         .get("guest")
@@ -54,7 +54,7 @@ async fn created_suspended_nothing_is_asked_until_it_is_resumed() {
     let created = instant(&object["metadata"]["creationTimestamp"]);
     let deadline = instant(&object["status"]["deadlineTime"]);
     assert_eq!(deadline.as_second() - created.as_second(), 21_600 + suspended);
-    assert_eq!(stage.calls("guest"), (2, 1));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
     stage
         .events_until("guest", &["Resumed", "Suspended", "Terminated"])
         .await;
@@ -86,7 +86,7 @@ async fn suspended_in_backoff_it_rests_and_keeps_what_it_spent() {
     assert_eq!(kstatus(&held), Kstatus::Current);
     tokio::time::sleep(seconds(5)).await;
     assert_eq!(
-        stage.calls("guest"),
+        stage.calls_of("guest"),
         (1, 0),
         "the backoff's time came and nothing was sent"
     );
@@ -95,7 +95,7 @@ async fn suspended_in_backoff_it_rests_and_keeps_what_it_spent() {
     let object = stage.settled("guest").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["retries"], 1);
-    assert_eq!(stage.calls("guest"), (3, 1));
+    assert_eq!(stage.calls_of("guest"), (3, 1));
     operator.stop().await;
 }
 
@@ -125,7 +125,7 @@ async fn suspended_with_an_open_question_it_looks_until_that_is_answered_and_the
     assert_eq!(verdict(&over, "Ready"), "True/Terminated");
     assert_eq!(verdict(&over, "RetentionApplied"), "Unknown/NotConfirmed");
     assert_eq!(kstatus(&over), Kstatus::Current);
-    assert_eq!(stage.calls("over"), (3, 1));
+    assert_eq!(stage.calls_of("over"), (3, 1));
 
     // One look at least the effect's lag after the call, which answers the question, and no other.
     let object = stage
@@ -134,7 +134,7 @@ async fn suspended_with_an_open_question_it_looks_until_that_is_answered_and_the
         })
         .await;
     tokio::time::sleep(seconds(5)).await;
-    assert_eq!(stage.calls("active"), (3, 0));
+    assert_eq!(stage.calls_of("active"), (3, 0));
     let ledger = stage.simulator.ledger();
     let look = ledger
         .calls
@@ -149,7 +149,7 @@ async fn suspended_with_an_open_question_it_looks_until_that_is_answered_and_the
     let object = stage.settled("active").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["attempts"], 2);
-    assert_eq!(stage.calls("active").1, 1);
+    assert_eq!(stage.calls_of("active").1, 1);
     operator.stop().await;
 }
 
@@ -215,6 +215,6 @@ async fn not_after_ends_what_is_suspended() {
     assert_eq!(verdict(&object, "Finished"), "True/Expired");
     assert_eq!(kstatus(&object), Kstatus::Current);
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(stage.calls("guest"), (0, 0));
+    assert_eq!(stage.calls_of("guest"), (0, 0));
     operator.stop().await;
 }

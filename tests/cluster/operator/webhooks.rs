@@ -80,7 +80,7 @@ async fn every_try_is_the_same_message_and_changes_no_outcome() {
     assert!(calls.last().unwrap().verified);
     assert_ne!(calls[0].timestamp, calls[3].timestamp, "the timestamp is the try's own");
     stage.events_until("guest", &["Terminated"]).await;
-    assert_eq!(stage.calls("guest"), (2, 1));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
     operator.stop().await;
 }
 
@@ -114,9 +114,7 @@ async fn an_entry_that_is_removed_ends_its_deliveries() {
     finished(&stage).await;
     // The next try is five minutes away: the edit wakes it.
     stage.until("guest", "tried", tried(2)).await;
-    stage
-        .edit_connection("default", json!({"spec": {"webhooks": []}}))
-        .await;
+    stage.edit_connection("default", json!({"webhooks": []})).await;
     let object = stage.settled("guest").await;
     assert_eq!(verdict(&object, "WebhookDelivered"), "False/EndpointRemoved");
     assert_eq!(object["status"]["webhooks"][0]["state"], "Failed");

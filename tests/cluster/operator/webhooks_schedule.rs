@@ -98,7 +98,7 @@ async fn a_restart_goes_on_with_the_schedule() {
     assert!(instant(&json!(calls[1].time)) >= due, "{due} {}", calls[1].time);
     assert_eq!(calls[0].id, calls[1].id);
     assert_eq!(calls[0].body, calls[1].body);
-    assert_eq!(stage.calls("guest"), (2, 1));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
     last.stop().await;
 }
 
@@ -113,15 +113,11 @@ async fn while_the_connection_is_suspended_tries_wait_and_nothing_is_used_up() {
     stage.simulator.add_guest(GuestSpec::active("guest"));
     stage.terminate("guest", json!({})).await;
     stage.until("guest", "tried", tried(1)).await;
-    stage
-        .edit_connection("default", json!({"spec": {"suspend": true}}))
-        .await;
+    stage.edit_connection("default", json!({"suspend": true})).await;
     receiver_down(&stage, false);
     tokio::time::sleep(seconds(4)).await;
     assert_eq!(stage.simulator.ledger().webhooks.len(), 1);
-    stage
-        .edit_connection("default", json!({"spec": {"suspend": false}}))
-        .await;
+    stage.edit_connection("default", json!({"suspend": false})).await;
     let object = stage.settled("guest").await;
     assert_eq!(verdict(&object, "WebhookDelivered"), "True/Delivered");
     assert_eq!(object["status"]["webhooks"][0]["attempts"], 2);

@@ -1,0 +1,55 @@
+# What a developer and a curious user need. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-stop test lint crds control-plane need-cargo need-go
+.SILENT:
+
+CARGO ?= cargo
+# Named here, so that the programs are found where cargo puts them.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+BIN := $(CARGO_TARGET_DIR)/debug
+# As in tests/control-plane: where the programs of the control plane are kept that were built once.
+CACHE := $(or $(GUEST_OPERATOR_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/guest-termination-operator),$(HOME)/.cache/guest-termination-operator)
+# Where .ci/run puts it, if it did.
+DENY := $(or $(wildcard $(CACHE)/tools/bin/cargo-deny),cargo-deny)
+
+help: ## list the targets
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do printf '  make %-14s %s\n' "$$target" "$$text"; done
+
+demo: need-cargo $(if $(CONTEXT),,need-go) ## show the main job on a real API server; KEEP=1 leaves it running, CONTEXT=name uses a cluster of your kubeconfig
+	echo 'building the operator, the simulator and the demo (the first time takes some minutes)'
+	$(CARGO) build --locked --package guest-termination-operator --package simulator --package control-plane --package demo
+	$(if $(CONTEXT),,$(BIN)/control-plane build)
+	$(BIN)/demo run $(if $(filter-out 0,$(KEEP)),--keep) $(if $(CONTEXT),--context '$(CONTEXT)')
+
+demo-stop: need-cargo ## stop what `make demo KEEP=1` left running, and remove what it made
+	[ -x $(BIN)/demo ] || $(CARGO) build --locked --package demo
+	$(BIN)/demo stop
+
+test: need-cargo need-go ## pass every test, after all the set-up that they need
+	echo '1/3 building the programs and the tests (the first time takes some minutes)'
+	$(CARGO) test --workspace --locked --no-run
+	echo '2/3 building etcd, kube-apiserver and kubectl, unless that was done before (the first time takes about 5 minutes)'
+	$(BIN)/control-plane build
+	echo '3/3 testing'
+	$(CARGO) test --workspace --locked
+
+lint: need-cargo ## formatting, clippy, documentation and dependencies, each without a warning
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) check --lib --no-default-features --locked
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+	command -v $(DENY) >/dev/null || { echo 'cargo-deny is needed: cargo install --locked cargo-deny' >&2; exit 1; }
+	$(DENY) --locked check bans licenses sources
+
+crds: need-cargo ## write crds/ anew from the Rust types
+	$(CARGO) run --locked --quiet --package guest-termination-operator -- crd --output crds
+
+control-plane: need-cargo need-go ## run an API server until ctrl-c; prints its kubeconfig
+	$(CARGO) run --locked --quiet --package control-plane -- run
+
+need-cargo:
+	command -v $(CARGO) >/dev/null || { echo 'Rust is needed (rustup reads rust-toolchain.toml): https://rustup.rs' >&2; exit 1; }
+	command -v cc >/dev/null || { echo 'A C compiler is needed as `cc`, to link and to build the TLS library: package build-essential (Debian, Ubuntu), gcc (Fedora), or xcode-select --install (macOS)' >&2; exit 1; }
+
+need-go:
+	command -v go >/dev/null || [ -n "$$KUBEBUILDER_ASSETS" ] || [ -d '$(CACHE)/programs' ] || { echo 'Go is needed to build etcd, kube-apiserver and kubectl once: https://go.dev/dl/ (or set KUBEBUILDER_ASSETS to a folder that holds the three)' >&2; exit 1; }
