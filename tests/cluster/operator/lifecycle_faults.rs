@@ -103,7 +103,7 @@ async fn a_result_that_cannot_be_written_does_not_keep_the_process() {
     let next = Program::start(&stage, "info");
     let object = stage.settled("guest").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
-    assert_eq!(stage.calls("guest").1, 1);
+    assert_eq!(stage.calls_of("guest").1, 1);
     assert_eq!(stage.asked(Operation::Terminate, "guest"), 1);
     assert!(next.process.stop(seconds(20)).await.unwrap().success());
     cluster.stop().await.unwrap();
@@ -164,10 +164,9 @@ async fn two_processes_at_once_end_nobody_twice() {
         assert_eq!(object["status"]["attempts"], 1);
         assert_eq!(stage.asked(Operation::Terminate, name), 1);
         assert_eq!(stage.calls_of(name).1, 1);
+        let id = object["status"]["webhooks"][0]["messageId"].as_str().unwrap();
+        assert_eq!(stage.simulator.summary().webhooks[id].distinct_bodies, 1);
     }
-    let webhooks = stage.simulator.summary().webhooks;
-    assert_eq!(webhooks.len(), MANY + 1);
-    assert!(webhooks.values().all(|webhook| webhook.distinct_bodies == 1));
     for operator in operators {
         operator.stop().await;
     }
