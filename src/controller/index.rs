@@ -515,7 +515,7 @@ mod tests {
         let mut index = Index::default();
         let (uid, _) = index.see(object("a", "1"), Moment::ZERO).unwrap();
         let connection = index.get(&uid).unwrap().connection();
-        assert_eq!(index.users(&connection), [uid.clone()]);
+        assert_eq!(index.users(&connection), std::slice::from_ref(&uid));
         index.remove(&uid);
         assert!(index.is_empty() && index.by_connection.is_empty());
     }
