@@ -397,6 +397,8 @@ pub struct View {
     pub pin: PinnedConnection,
     /// A 404 in the right shape can be believed.
     pub believes_not_found: bool,
+    /// A read through it was answered 404 and could not be believed.
+    pub unproven: bool,
     /// Where calls go.
     pub target: Option<Target>,
     /// Its credentials.
@@ -541,6 +543,7 @@ impl Connections {
                 uid: connection.uid.clone(),
                 pin: connection.pin(),
                 believes_not_found: connection.believes_not_found(),
+                unproven: connection.unproven,
                 target: connection.target(),
                 credentials: connection.credentials.clone(),
                 tokens: connection.tokens.clone(),

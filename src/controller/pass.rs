@@ -223,14 +223,18 @@ impl<'a> Pass<'a> {
         let Some(view) = &sight.resolved.view else {
             return Next { at, ask: None };
         };
-        let unproven = status
-            .condition(crate::api::conditions::ConditionType::Ready)
-            .is_some_and(|ready| ready.reason == crate::api::conditions::ConditionReason::RouteNotProven.as_str());
+        let memory = &sight.entry.memory;
+        // What another connection of the same name was answered says nothing of this one.
+        let answered_here = view.unproven && memory.look.as_ref().is_none_or(|look| look.connection == view.uid);
+        let unproven = answered_here
+            && status
+                .condition(crate::api::conditions::ConditionType::Ready)
+                .is_some_and(|ready| ready.reason == crate::api::conditions::ConditionReason::RouteNotProven.as_str());
         let class = if status.current_attempt.is_some() {
             Class::Urgent
-        } else if unproven && !sight.entry.memory.reconsider && !view.believes_not_found && !is_unsure(&status) {
+        } else if unproven && !memory.reconsider && !view.believes_not_found && !is_unsure(&status) {
             Class::Unproven
-        } else if sight.entry.memory.asked {
+        } else if memory.asked {
             Class::Retry
         } else {
             Class::Fresh

@@ -8,8 +8,8 @@
 //! * The last look of an unsuccessful end, and the look of a suspended object, go by the last send alone. They ignore
 //!   `nextAttemptTime`, which spaces out *attempts*: no attempt follows them. Those that fail are repeated with the
 //!   backoff's steps, from memory.
-//! * A look that says nothing while the connection is out of order leaves the status as it is: whose turn comes next is
-//!   the lane's word, not this module's.
+//! * A look that says nothing while the connection is out of order leaves the status as it is, but for the first word on
+//!   the cause: whose turn comes next is the lane's word, not this module's.
 
 use std::time::Duration;
 

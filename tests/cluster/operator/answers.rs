@@ -275,7 +275,7 @@ async fn a_forbidden_object_waits_alone() {
     stage.simulator.remove_fault(fault).unwrap();
     let object = stage.settled("guest-0").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
-    assert_eq!(object["status"]["mayHaveApplied"].as_bool().unwrap_or(false), false);
+    assert_ne!(object["status"]["mayHaveApplied"], true);
     assert_eq!(object["status"]["retries"].as_i64().unwrap_or(0), 0);
 }
 

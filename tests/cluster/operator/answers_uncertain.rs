@@ -73,12 +73,7 @@ async fn an_effect_whose_answer_is_lost_is_found_by_looking(#[case] action: Faul
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["mayHaveApplied"], true);
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Observation");
-    assert_eq!(
-        object["status"]["audit"]["duplicateTermination"]
-            .as_bool()
-            .unwrap_or(false),
-        false
-    );
+    assert_ne!(object["status"]["audit"]["duplicateTermination"], true);
     assert_eq!(object["status"]["attempts"], 1);
     assert_eq!(verdict(&object, "Ready"), "True/Terminated");
     assert_eq!(verdict(&object, "RetentionApplied"), "Unknown/NotConfirmed");
@@ -189,7 +184,7 @@ async fn a_look_that_cannot_be_what_was_asked_is_made_again(#[case] answer: Scri
     let object = stage.settled("guest-1").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
-    assert_eq!(object["status"]["mayHaveApplied"].as_bool().unwrap_or(false), false);
+    assert_ne!(object["status"]["mayHaveApplied"], true);
     assert_eq!(object["status"]["retries"], 1);
     assert_eq!(stage.simulator.summary().effective_total, 1);
     let events = stage.events_with("guest-1", "AttemptFailed").await;

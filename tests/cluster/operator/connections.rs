@@ -292,7 +292,7 @@ async fn a_connection_that_is_deleted_under_a_call_does_not_take_its_answer_alon
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
     assert_eq!(object["status"]["connection"]["name"], "default");
     // What announces it goes through the connection that is gone, and waits.
-    assert_eq!(object["status"]["settled"].as_bool().unwrap_or(false), false);
+    assert_ne!(object["status"]["settled"], true);
     assert_eq!(verdict(&object, "WebhookDelivered"), "Unknown/Pending");
     let lines = operator.lines();
     let kinds: Vec<_> = lines.iter().map(|line| line["kind"].clone()).collect();

@@ -128,10 +128,7 @@ async fn a_429_on_the_call_itself_proves_that_nothing_happened() {
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
     assert_eq!(object["status"]["attempts"], 2);
     assert_eq!(object["status"]["retries"].as_i64().unwrap_or(0), 0);
-    assert_eq!(
-        object["status"]["mayHaveApplied"].as_bool(),
-        object["status"]["mayHaveApplied"].as_bool().filter(|may| !may)
-    );
+    assert_ne!(object["status"]["mayHaveApplied"], true);
     assert_eq!(object["status"]["history"][1]["result"], "NotApplied");
 }
 

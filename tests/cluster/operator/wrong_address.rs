@@ -153,6 +153,45 @@ async fn a_perfectly_shaped_not_found_of_an_unknown_path_is_nobodys_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everybody_follows_a_connection_that_was_replaced_while_the_operator_was_away() {
+    let stage = astray("replaced").await;
+    let operator = stage.operate().await;
+    let names = ["guest-0", "guest-1", "guest-2"];
+    unproven(&stage, &names).await;
+    operator.stop().await;
+    stage.disconnect("default").await;
+    stage.connect(stage.connection("default")).await;
+    // The one that proves the route is nobody's turn by chance: each gets a look of its own through the new one.
+    for name in names {
+        stage.simulator.add_guest(GuestSpec::active(name));
+        let unknown = FaultSpec::on(Operation::Observe).guest(name).times(1);
+        if name != "guest-1" {
+            stage
+                .simulator
+                .add_fault(unknown.answer(ScriptedAnswer::vendor(404)))
+                .unwrap();
+        }
+    }
+    let _operator = stage.operate().await;
+    let began = std::time::Instant::now();
+    assert_eq!(stage.settled("guest-1").await["status"]["outcome"], "Terminated");
+    for name in ["guest-0", "guest-2"] {
+        // Their first look through it may have come before or after the proof.
+        let outcome = stage.settled(name).await["status"]["outcome"].clone();
+        assert!(
+            outcome == "Terminated" || outcome == "AlreadyTerminated",
+            "{name} is {outcome}"
+        );
+    }
+    // Had they shared one question, the proof would have been up to a minute and a half away.
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_users_own_word_makes_a_404_believable() {
     let stage = Stage::set("trust").await;
     let _operator = stage.operate().await;
