@@ -152,8 +152,7 @@ fn is_void(value: &Value) -> bool {
         Value::Null | Value::Bool(false) => true,
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
-        Value::String(text) => text.is_empty(),
-        Value::Bool(true) | Value::Number(_) => false,
+        Value::Bool(true) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

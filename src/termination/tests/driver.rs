@@ -308,7 +308,6 @@ impl Run {
         }
         let open = self.bench.status.current_attempt.clone().unwrap();
         let socket = AtTheSocket {
-            paused: false,
             since_intent: instants::between(began, self.bench.now),
             leading: true,
             paused: self.chance.one_in(12),

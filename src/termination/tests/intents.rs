@@ -250,7 +250,6 @@ fn an_intent_never_replaces_another_one_or_another_connection() {
 fn the_send_fence() {
     let held = hold(ConditionReason::ConnectionSuspended);
     let open = AtTheSocket {
-        paused: false,
         since_intent: Duration::from_millis(4_999),
         leading: true,
         paused: false,

@@ -263,3 +263,26 @@ async fn edits_are_observed_while_it_waits() {
     assert!(observed(&object, 4), "{object:#}");
     operator.stop().await;
 }
+
+/// A success comes before every other end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_under_way_when_time_ran_out_may_still_succeed() {
+    let stage = Stage::set("late").await;
+    stage.simulator.add_guest(GuestSpec::active("guest"));
+    let slow = FaultSpec {
+        delay_after_ms: 8000,
+        ..FaultSpec::on(Operation::Terminate).guest("guest")
+    };
+    stage.simulator.add_fault(slow).unwrap();
+    let operator = stage.operate().await;
+    stage
+        .terminate("guest", json!({"activeDeadlineSeconds": 6, "notAfter": from_now(6)}))
+        .await;
+    let object = stage.settled("guest").await;
+    assert_eq!(object["status"]["outcome"], "Terminated");
+    assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
+    let created = instant(&object["metadata"]["creationTimestamp"]);
+    assert!(instant(&object["status"]["completionTime"]) >= created + seconds(7));
+    assert_eq!(stage.calls_of("guest"), (2, 1));
+    operator.stop().await;
+}

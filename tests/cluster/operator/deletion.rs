@@ -306,6 +306,6 @@ async fn many_that_are_deleted_at_once_leave_one_line_each_and_no_stray_call() {
     stage.terminate("next", json!({})).await;
     let object = stage.settled("next").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
-    assert_eq!(stage.simulator.summary().effective_total, 1, "the next one alone");
+    assert_eq!(stage.simulator.summary().effective_total, 1, "next alone");
     operator.stop().await;
 }

@@ -4,7 +4,7 @@ use control_plane::ControlPlane;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
-    api::{DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use simulator::api::GuestSpec;
@@ -21,12 +21,12 @@ async fn without_its_kinds_it_is_not_ready_and_waits() {
     let stage = Stage::on(&cluster, "absent").await;
     let program = Program::start(&stage, "info");
     assert_eq!(program.get("/livez").await.0, 200);
+    assert_eq!(program.get("/readyz").await.0, 503);
+    tokio::time::sleep(seconds(7)).await;
+    assert!(program.process.exit_status().is_none(), "{}", program.process.tail());
     let (status, body) = program.get("/readyz").await;
     assert_eq!(status, 503);
     assert!(body.contains("definitions"), "{body}");
-    tokio::time::sleep(seconds(7)).await;
-    assert!(program.process.exit_status().is_none(), "{}", program.process.tail());
-    assert_eq!(program.get("/readyz").await.0, 503);
 
     fixture::install(stage.client.clone()).await;
     program.ready().await;
@@ -35,6 +35,47 @@ async fn without_its_kinds_it_is_not_ready_and_waits() {
     stage.terminate("guest", json!({})).await;
     let object = stage.settled("guest").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
+    assert!(program.process.stop(seconds(20)).await.unwrap().success());
+    drop(program);
+    drop(stage);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_that_are_deleted_under_it_are_picked_up_again() {
+    let cluster = ControlPlane::start().await.unwrap();
+    let stage = Stage::on(&cluster, "dropped").await;
+    fixture::install(stage.client.clone()).await;
+    let program = Program::start(&stage, "info");
+    program.ready().await;
+    stage.terminate("orphan", json!({})).await;
+    stage
+        .until("orphan", "waiting", |object| {
+            verdict(object, "Ready") == "Unknown/WaitingForConnection"
+        })
+        .await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(stage.client.clone());
+    for name in ["guestterminations.guestops.dev", "genesysconnections.guestops.dev"] {
+        definitions.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    tokio::time::sleep(seconds(6)).await;
+    assert!(program.process.exit_status().is_none(), "{}", program.process.tail());
+    assert_eq!(program.get("/livez").await.0, 200);
+
+    // Gone for good first: what is applied to a definition on its way out goes with it.
+    for name in ["guestterminations.guestops.dev", "genesysconnections.guestops.dev"] {
+        for _ in 0..200 {
+            if definitions.get_opt(name).await.unwrap().is_none() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+    fixture::install(stage.client.clone()).await;
+    stage.connect(stage.connection("default")).await;
+    stage.simulator.add_guest(GuestSpec::active("guest"));
+    stage.terminate("guest", json!({})).await;
+    assert_eq!(stage.settled("guest").await["status"]["outcome"], "Terminated");
     assert!(program.process.stop(seconds(20)).await.unwrap().success());
     drop(program);
     drop(stage);

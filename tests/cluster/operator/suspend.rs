@@ -1,7 +1,7 @@
 //! The reversible hold: what is asked while it is in force, and what it does to the clock.
 
 use serde_json::json;
-use simulator::api::{FaultSpec, GuestSpec, Operation, ScriptedAnswer};
+use simulator::api::{FaultAction, FaultSpec, GuestSpec, Moment, Operation, ScriptedAnswer};
 
 use super::lifecycle_stage::{A_WHILE, from_now, instant, seconds, with_policy};
 use crate::{
@@ -81,10 +81,6 @@ async fn suspended_in_backoff_it_rests_and_keeps_what_it_spent() {
     let held = stage
         .until("guest", "suspended", |object| object["status"]["phase"] == "Suspended")
         .await;
-    assert!(
-        !held["status"]["nextAttemptTime"].is_null(),
-        "to suspend and resume is no way around a pause"
-    );
     assert_eq!(verdict(&held, "Ready"), "absent");
     assert_eq!(kstatus(&held), Kstatus::Current);
     tokio::time::sleep(seconds(5)).await;
@@ -219,5 +215,78 @@ async fn not_after_ends_what_is_suspended() {
     assert_eq!(kstatus(&object), Kstatus::Current);
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(stage.calls_of("guest"), (0, 0));
+    operator.stop().await;
+}
+
+/// The process that announced the call is gone, and meanwhile the object was suspended: the open question is answered,
+/// and nothing is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_while_its_operator_was_down_its_open_call_is_looked_after_and_no_other_leaves() {
+    let stage = Stage::set("held").await;
+    let settings = with_policy(&stage, |policy| {
+        policy.foreign_intent_patience = seconds(5);
+        policy.effect_lag = seconds(3);
+        policy.backoff_base = seconds(1);
+    });
+    stage.simulator.add_guest(GuestSpec::active("guest"));
+    let fault = FaultSpec::on(Operation::Terminate)
+        .guest("guest")
+        .times(1)
+        .action(FaultAction::Hang { after_effect: false });
+    stage.simulator.add_fault(fault).unwrap();
+    let first = stage.operate_with(settings.clone()).await;
+    stage.terminate("guest", json!({})).await;
+    stage.happens(Operation::Terminate, Moment::Received, "guest").await;
+    first.crash().await;
+    stage.edit("guest", json!({"spec": {"suspend": true}})).await;
+
+    let second = stage.operate_with(settings).await;
+    let object = stage
+        .until("guest", "abandoned", |object| {
+            object["status"]["history"][0]["result"] == "Abandoned"
+        })
+        .await;
+    assert_eq!(object["status"]["phase"], "Suspended");
+    assert_eq!(verdict(&object, "Ready"), "absent");
+    assert_eq!(kstatus(&object), Kstatus::Current);
+    tokio::time::sleep(seconds(7)).await;
+    let looks = stage.asked(Operation::Observe, "guest");
+    assert!(
+        (3..=4).contains(&looks),
+        "before, on sight, when its time was up, and when no effect can follow: {looks}"
+    );
+    tokio::time::sleep(seconds(3)).await;
+    assert_eq!(stage.asked(Operation::Observe, "guest"), looks, "it rests");
+    assert_eq!(stage.asked(Operation::Terminate, "guest"), 1);
+
+    stage.edit("guest", json!({"spec": {"suspend": false}})).await;
+    let object = stage.settled("guest").await;
+    assert_eq!(object["status"]["outcome"], "Terminated");
+    assert_eq!(object["status"]["attempts"], 2);
+    assert_eq!(stage.calls_of("guest").1, 1);
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_in_flight_the_call_s_success_stands() {
+    let stage = Stage::set("held").await;
+    stage.simulator.add_guest(GuestSpec::active("guest"));
+    let slow = FaultSpec {
+        delay_after_ms: 2000,
+        ..FaultSpec::on(Operation::Terminate).guest("guest")
+    };
+    stage.simulator.add_fault(slow).unwrap();
+    let operator = stage.operate().await;
+    stage.terminate("guest", json!({})).await;
+    stage.happens(Operation::Terminate, Moment::Received, "guest").await;
+    stage.edit("guest", json!({"spec": {"suspend": true}})).await;
+    let object = stage.settled("guest").await;
+    assert_eq!(object["status"]["outcome"], "Terminated");
+    assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");
+    assert_eq!(object["status"]["phase"], "Terminated");
+    assert_eq!(object["status"]["observedGeneration"], 2);
+    assert_eq!(verdict(&object, "Ready"), "True/Terminated");
+    assert_eq!(kstatus(&object), Kstatus::Current);
+    assert_eq!(stage.calls_of("guest"), (2, 1));
     operator.stop().await;
 }

@@ -164,3 +164,25 @@ async fn a_slow_endpoint_holds_up_nothing_else() {
     tokio::time::sleep(A_WHILE).await;
     operator.crash().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signing_key_that_is_missing_is_named_and_picked_up() {
+    let stage = Stage::bare("hook").await;
+    let mut connection = stage.connection("default");
+    connection["spec"]["webhooks"][0]["signingSecretRef"] = json!({"name": "later", "key": "key"});
+    stage.connect(connection).await;
+    let settings = with_policy(&stage, |policy| policy.webhook_delays = vec![seconds(1); 60]);
+    let operator = stage.operate_with(settings).await;
+    stage.simulator.add_guest(GuestSpec::active("guest"));
+    stage.terminate("guest", json!({})).await;
+    let object = stage.until("guest", "tried", tried(1)).await;
+    let message = condition(&object, "WebhookDelivered")["message"].as_str().unwrap();
+    assert!(message.contains("the Secret later does not exist"), "{message}");
+    assert_eq!(object["status"]["outcome"], "Terminated");
+    assert_eq!(stage.simulator.ledger().webhooks.len(), 0, "nothing leaves unsigned");
+    stage.secret("later", &[("key", SIGNING_KEY)]).await;
+    let object = stage.settled("guest").await;
+    assert_eq!(verdict(&object, "WebhookDelivered"), "True/Delivered");
+    assert!(stage.simulator.ledger().webhooks[0].verified);
+    operator.stop().await;
+}
