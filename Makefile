@@ -25,13 +25,14 @@ demo-stop: need-cargo ## stop what `make demo KEEP=1` left running, and remove w
 	[ -x $(BIN)/demo ] || $(CARGO) build --locked --package demo
 	$(BIN)/demo stop
 
+# Tests against the API server wait far more than they compute: more of them than cores at a time.
 test: need-cargo need-go ## pass every test, after all the set-up that they need
 	echo '1/3 building the programs and the tests (the first time takes some minutes)'
 	$(CARGO) test --workspace --locked --no-run
 	echo '2/3 building etcd, kube-apiserver and kubectl, unless that was done before (the first time takes about 5 minutes)'
 	$(BIN)/control-plane build
 	echo '3/3 testing'
-	$(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
 
 lint: need-cargo ## formatting, clippy, documentation and dependencies, each without a warning
 	$(CARGO) fmt --all --check

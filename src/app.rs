@@ -25,13 +25,15 @@ use crate::{
         LastHeard,
         audit::AuditLog,
         health::{Health, heard_within},
-        metrics::Metrics,
+        metrics::{Metrics, WatchedKind},
     },
     transport::HttpService,
 };
 
 /// How often the definitions are asked for while they do not fit.
 const DEFINITIONS_PAUSE: Duration = Duration::from_secs(5);
+/// What a watch may be late beyond twice its timeout before the operator says that it is not ready.
+const WATCH_MARGIN: Duration = Duration::from_secs(15);
 /// Events about objects that cannot be read, at a time.
 const SIDE_NOTICES: usize = 16;
 /// How often the runtime shows that it goes round.
@@ -88,6 +90,13 @@ pub async fn run(
     let chance = Chance::new(seams.seed);
     let definitions = health.readiness("definitions");
     let listed = health.readiness("listed");
+    let bound = 2 * Duration::from_secs(settings.pacing.watch_timeout_seconds.into()) + WATCH_MARGIN;
+    for (name, kind) in [
+        ("watch of GuestTerminations", WatchedKind::GuestTermination),
+        ("watch of GenesysConnections", WatchedKind::GenesysConnection),
+    ] {
+        health.readiness_check(name, heard_within(metrics.watch(kind), bound));
+    }
     let heartbeat = LastHeard::new(seams.clock.clone());
     health.liveness_check("runtime", heard_within(heartbeat.clone(), HEARTBEAT_BOUND));
 

@@ -1,7 +1,7 @@
 //! The first of the three seams: time.
 //!
-//! Waits use the monotonic clock and records the wall clock: a wall clock that jumps must neither cut a wait short nor
-//! stretch it.
+//! What the process waits for by itself uses the monotonic clock: a wall clock that jumps neither cuts such a wait short
+//! nor stretches it. Instants that a status, a spec or an answer names are wall time, because they outlive the process.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -29,6 +29,7 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock whose monotonic time starts at zero now.
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "this is the clock"))]
     pub fn shared() -> SharedClock {
         Arc::new(Self {
             origin: tokio::time::Instant::now(),
@@ -37,6 +38,7 @@ impl SystemClock {
 }
 
 impl Clock for SystemClock {
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "this is the clock"))]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -45,6 +47,7 @@ impl Clock for SystemClock {
         self.origin.elapsed()
     }
 
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "this is the clock"))]
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
     }

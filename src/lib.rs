@@ -8,6 +8,8 @@
 //!   those who watch the operator.
 //! * `clock`, `transport` and a `kube::Client`: the three seams that a simulation replaces.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod api;
 
 #[cfg(feature = "operator")]

@@ -57,7 +57,7 @@ pub struct GuestTerminationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
     /// Terminate calls that were announced by a write-ahead intent.
-    #[serde(default, skip_serializing_if = "is_zero_i32")]
+    #[serde(default)]
     pub attempts: i32,
     /// Retries spent of `spec.backoffLimit`.
     #[serde(default, skip_serializing_if = "is_zero_i32")]

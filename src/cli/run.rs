@@ -49,14 +49,36 @@ pub struct Options {
     #[arg(long, env = "WORKERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
     /// Allow connections that use http, to loopback addresses and Services of the cluster.
-    #[arg(long, env = "ALLOW_INSECURE_ENDPOINTS")]
+    #[arg(long, env = "ALLOW_INSECURE_ENDPOINTS", default_missing_value = "true", value_parser = switch, num_args = 0..=1, require_equals = true, default_value_t = false)]
     allow_insecure_endpoints: bool,
     /// Allow webhooks that use http.
-    #[arg(long, env = "WEBHOOK_ALLOW_HTTP")]
+    #[arg(long, env = "WEBHOOK_ALLOW_HTTP", default_missing_value = "true", value_parser = switch, num_args = 0..=1, require_equals = true, default_value_t = false)]
     webhook_allow_http: bool,
     /// Allow webhooks to addresses of this network that are not public. May be given several times.
-    #[arg(long = "webhook-allow-cidr", env = "WEBHOOK_ALLOW_CIDR", value_delimiter = ',')]
-    webhook_allow_cidrs: Vec<IpNet>,
+    #[arg(long = "webhook-allow-cidr", env = "WEBHOOK_ALLOW_CIDR", value_parser = networks)]
+    webhook_allow_cidrs: Vec<Networks>,
+}
+
+/// Networks, separated by commas. None in an empty text: an empty value in a Deployment means unset.
+#[derive(Clone, Debug)]
+struct Networks(Vec<IpNet>);
+
+fn networks(text: &str) -> Result<Networks, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parse = |part: &str| {
+        part.parse()
+            .map_err(|_| format!("{part:?} is not a network such as 10.0.0.0/8 or fd00::/8"))
+    };
+    parts.map(parse).collect::<Result<_, _>>().map(Networks)
+}
+
+/// A switch, as people write it in a Deployment. Empty means off.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "" | "false" | "0" | "no" | "off" => Ok(false),
+        other => Err(format!("{other:?} is neither true nor false")),
+    }
 }
 
 impl Options {
@@ -65,7 +87,13 @@ impl Options {
             namespace: self.namespace.clone().filter(|namespace| !namespace.is_empty()),
             workers: self.workers.into(),
             allow_insecure_endpoints: self.allow_insecure_endpoints,
-            guard: GuardPolicy::new(self.webhook_allow_cidrs.clone(), self.webhook_allow_http),
+            guard: GuardPolicy::new(
+                self.webhook_allow_cidrs
+                    .iter()
+                    .flat_map(|networks| networks.0.clone())
+                    .collect(),
+                self.webhook_allow_http,
+            ),
             ..Settings::default()
         }
     }
@@ -150,4 +178,54 @@ fn instance() -> String {
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
         .unwrap_or_else(|| "local".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    fn allowed(arguments: &[&str]) -> Result<(bool, bool, usize), String> {
+        let all = ["guest-termination-operator", "run"].iter().chain(arguments);
+        match Cli::try_parse_from(all).map_err(|error| error.to_string())?.command {
+            Command::Run(options) => Ok((
+                options.allow_insecure_endpoints,
+                options.webhook_allow_http,
+                options
+                    .webhook_allow_cidrs
+                    .iter()
+                    .map(|networks| networks.0.len())
+                    .sum(),
+            )),
+            Command::Crd { .. } => Err("another command".to_owned()),
+        }
+    }
+
+    #[test]
+    fn switches_and_networks_are_read_as_people_write_them() {
+        assert_eq!(allowed(&[]), Ok((false, false, 0)));
+        assert_eq!(
+            allowed(&["--allow-insecure-endpoints", "--webhook-allow-http"]),
+            Ok((true, true, 0))
+        );
+        assert_eq!(
+            allowed(&["--allow-insecure-endpoints=1", "--webhook-allow-http="]),
+            Ok((true, false, 0))
+        );
+        assert_eq!(allowed(&["--webhook-allow-cidr", ""]), Ok((false, false, 0)));
+        let networks = [
+            "--webhook-allow-cidr",
+            "10.0.0.0/8, fd00::/8",
+            "--webhook-allow-cidr",
+            "127.0.0.0/8",
+        ];
+        assert_eq!(allowed(&networks), Ok((false, false, 3)));
+        assert!(
+            allowed(&["--webhook-allow-cidr", "10.0.0.0/64"])
+                .unwrap_err()
+                .contains("is not a network")
+        );
+        assert!(allowed(&["--allow-insecure-endpoints=perhaps"]).is_err());
+    }
 }

@@ -11,7 +11,7 @@ use super::{
     shared::{Shared, State},
 };
 use crate::{
-    api::{WebhookDelivery, WebhookEndpoint, WebhookState},
+    api::{GenesysConnection, WebhookDelivery, WebhookEndpoint, WebhookState},
     cluster::Notice,
     schedule::{Moment, outbox::Delivery},
     telemetry::metrics::WebhookResult,
@@ -43,18 +43,23 @@ pub(super) enum Destination {
     Removed,
     /// Nowhere yet: the connection is missing, or suspended.
     Waits,
+    /// Nowhere, it seems: another connection has the name of the one that the status names.
+    Replaced,
 }
 
 /// Where a webhook of an object goes: through the connection that its status names, and no other.
 pub(super) fn destination(state: &State, entry: &Entry, webhook: &str) -> Destination {
     let status = entry.object.status.as_ref();
     let pinned = status.and_then(|status| status.connection.as_ref());
-    let connection = state.connections.get(&entry.connection()).filter(|connection| {
-        pinned.is_some_and(|pinned| pinned.uid == connection.uid.as_ref()) && !connection.object.spec.suspend
-    });
-    let Some(connection) = connection else {
+    let Some(connection) = state.connections.get(&entry.connection()) else {
         return Destination::Waits;
     };
+    if pinned.is_none_or(|pinned| pinned.uid != connection.uid.as_ref()) {
+        return Destination::Replaced;
+    }
+    if connection.object.spec.suspend {
+        return Destination::Waits;
+    }
     let mut entries = connection.object.spec.webhooks.iter();
     entries
         .find(|entry| entry.name == webhook)
@@ -86,7 +91,7 @@ impl Shared {
     async fn answer(&self, entry: &Entry, webhook: &WebhookDelivery) -> Result<WebhookAnswer, Moment> {
         let destination = destination(&self.lock(), entry, &webhook.name);
         // Where there is nothing left to be tried, there is nothing to wait for.
-        let waits = !matches!(destination, Destination::Removed);
+        let waits = !matches!(destination, Destination::Removed | Destination::Replaced);
         let due = webhook.next_attempt_time.as_ref().map(|due| due.0);
         if let Some(due) = due.filter(|due| waits && *due > self.now()) {
             return Err(self.moment_of(due));
@@ -94,9 +99,23 @@ impl Shared {
         let later = self.moment() + DEPENDENCY_PAUSE;
         match destination {
             Destination::Waits => Err(later),
+            // A uid never returns, so the entry is gone with its connection. A listing may be old; a read is not.
+            Destination::Replaced if self.is_replaced(entry).await => Ok(WebhookAnswer::Removed),
+            Destination::Replaced => Err(later),
             Destination::Removed => Ok(WebhookAnswer::Removed),
             Destination::Endpoint(endpoint) => self.send(entry, webhook, &endpoint).await.ok_or(later),
         }
+    }
+
+    /// Whether the connection that the object's status names is gone, and another one has its name.
+    async fn is_replaced(&self, entry: &Entry) -> bool {
+        let (namespace, name) = entry.connection();
+        let status = entry.object.status.as_ref();
+        let pinned = status
+            .and_then(|status| status.connection.as_ref())
+            .map(|pinned| pinned.uid.as_str());
+        let found = self.cluster.get::<GenesysConnection>(&namespace, &name).await;
+        found.is_ok_and(|found| found.is_some_and(|found| found.metadata.uid.as_deref() != pinned))
     }
 
     /// What came of a try is remembered until it is in the status.

@@ -294,16 +294,6 @@ impl Index {
             .unwrap_or_default()
     }
 
-    /// How many objects are open.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether no object is open.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Takes in what a read found. Unlike an event it is the last word, older or not; and it is no part of a listing.
     pub fn read(&mut self, uid: &Uid, object: GuestTermination, now: Moment) {
         if let Some(entry) = self.entries.get_mut(uid) {
@@ -517,6 +507,6 @@ mod tests {
         let connection = index.get(&uid).unwrap().connection();
         assert_eq!(index.users(&connection), std::slice::from_ref(&uid));
         index.remove(&uid);
-        assert!(index.is_empty() && index.by_connection.is_empty());
+        assert!(index.entries.is_empty() && index.by_connection.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The way of one termination: [`watch`] sees the object and puts it in the [`index`]; [`dispatch`] gives it a turn when
 //! the queue says so; [`pass`] asks the core for the next step and carries it out, one effect at a time ([`vendor`] for
-//! the look and the call, [`record`] for every status write), until there is nothing to do now; [`delivery`] announces
+//! the look and the call, [`findings`] for what their answers mean for the connection, [`record`] for every status write), until there is nothing to do now; [`delivery`] announces
 //! the end. [`keeper`] looks after the connections.
 //!
 //! Why not `kube_runtime::Controller`: it picks the next object from a `HashSet` and polls its reconciles in a
@@ -14,6 +14,7 @@ pub mod connection_status;
 pub mod connections;
 pub mod delivery;
 pub mod dispatch;
+pub mod findings;
 pub mod index;
 pub mod keeper;
 pub mod pass;

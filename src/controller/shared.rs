@@ -178,7 +178,12 @@ impl Shared {
             .map_or_else(|| "".into(), |pinned| pinned.uid.as_str().into());
         for (webhook, due) in crate::termination::decide::pending_webhooks(status) {
             // A webhook whose entry was removed ends now, not at its next try.
-            let due = due.filter(|_| !matches!(destination(state, entry, webhook), Destination::Removed));
+            let due = due.filter(|_| {
+                !matches!(
+                    destination(state, entry, webhook),
+                    Destination::Removed | Destination::Replaced
+                )
+            });
             let delivery = Delivery {
                 uid: uid.clone(),
                 webhook: webhook.into(),

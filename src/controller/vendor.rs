@@ -3,16 +3,16 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    connections::{Standing, View},
-    index::{ConnectionName, Holds, OwnIntent, SeenLook},
+    connections::View,
+    findings::{Finding, call_health, look_health},
+    index::{Holds, OwnIntent, SeenLook},
     pass::{Flow, Pass, Sight},
     record::Recorded,
-    shared::Shared,
 };
 use crate::{
-    genesys::{AccessToken, Credentials, Target, TokenFailure},
-    schedule::breaker::{Health, Operation},
-    telemetry::metrics::{self, TokenResult},
+    genesys::{AccessToken, Target},
+    schedule::breaker::Operation,
+    telemetry::metrics,
     termination::{
         answer::{Call, Evidence, Failure, Look, SessionSeen},
         evolve::evolve,
@@ -21,16 +21,6 @@ use crate::{
         instants, messages,
     },
 };
-
-/// What an answer means for the connection, beside what it means for the object.
-struct Finding<'a> {
-    operation: Operation,
-    health: Health,
-    failure: Option<Failure>,
-    /// What is wrong, if the answer is a failure of the connection's.
-    trouble: Option<String>,
-    evidence: &'a Evidence,
-}
 
 impl Pass<'_> {
     /// Looks at the session.
@@ -72,6 +62,8 @@ impl Pass<'_> {
         };
         let health = look_health(&answer.verdict, view.believes_not_found || unsure);
         let finding = Finding {
+            uid: &self.uid,
+            probe: self.is_probe(),
             operation: Operation::Observe,
             health,
             failure,
@@ -82,7 +74,7 @@ impl Pass<'_> {
             },
             evidence: &answer.evidence,
         };
-        let spends = self.report(sight, view, finding);
+        let spends = self.shared.take_in(&sight.name, view, finding);
         self.looked_in_vain = matches!(answer.verdict, Look::Unclear(_) | Look::Failed(_));
         if matches!(answer.verdict, Look::Active(_) | Look::Ended(_) | Look::Unclear(_)) {
             self.shared.change_connection(&sight.name, |connection| {
@@ -223,14 +215,16 @@ impl Pass<'_> {
             &answer.evidence,
         );
         if matches!(answer.verdict, Call::Failed(Failure::Unauthorized)) {
+            // Refresh once, repeat once, as another send under the same intent.
             view.tokens.refused(&token);
-            if let Some((target, token)) = self.token(sight, &view).await
-                && self.extra(&view)
+            let fresh = self.token(sight, &view).await;
+            let may = fresh.is_some() && self.extra(&view);
+            let fenced = may
                 && self
                     .pass_fence(&view, true)
                     .inspect_err(|_| self.give_back(&view))
-                    .is_ok()
-            {
+                    .is_ok();
+            if let (Some((target, token)), true) = (fresh, fenced) {
                 sent_at = self.shared.now();
                 answer = self.shared.vendor.terminate(&target, &token, termination).await;
                 self.count(
@@ -240,8 +234,10 @@ impl Pass<'_> {
                 );
                 if matches!(answer.verdict, Call::Failed(Failure::Unauthorized)) {
                     view.tokens.refused(&token);
-                    self.token_refused(sight, &view, &answer.evidence);
                 }
+            } else {
+                // No fresh token was tried: nobody can say that the credentials are refused.
+                answer.verdict = Call::Failed(Failure::TokenDied);
             }
         }
         let failure = match &answer.verdict {
@@ -249,13 +245,15 @@ impl Pass<'_> {
             _ => None,
         };
         let finding = Finding {
+            uid: &self.uid,
+            probe: self.is_probe(),
             operation: Operation::Terminate,
             health: call_health(&answer.verdict),
-            failure: failure.filter(|failure| *failure != Failure::Unauthorized),
+            failure,
             trouble: failure.map(|failure| messages::call_failed(failure, &answer.evidence, &view.pin)),
             evidence: &answer.evidence,
         };
-        let spends = self.report(sight, &view, finding);
+        let spends = self.shared.take_in(&sight.name, &view, finding);
         let attempt = AttemptSent {
             id: own.id,
             number,
@@ -370,161 +368,11 @@ impl Pass<'_> {
             .map(|token| (fresh.0, token))
     }
 
-    /// Takes in what an answer means for the connection, and says whether a failure spends the object's budget.
-    fn report(&self, sight: &Sight, view: &View, finding: Finding<'_>) -> bool {
-        let (now, moment) = (self.shared.now(), self.shared.moment());
-        let (spends, broken) = {
-            let mut state = self.shared.lock();
-            let spends = state
-                .queue
-                .report(&view.uid, &self.uid, finding.operation, finding.health, moment);
-            (spends, state.queue.lane(&view.uid).is_some_and(|lane| lane.is_broken()))
-        };
-        let shared = self.shared;
-        let jitter = shared.chance.share();
-        let probe = self.grant.as_ref().is_some_and(|(_, grant)| grant.probe);
-        let pacing = &shared.settings.pacing;
-        let message = |failure| match finding.operation {
-            Operation::Observe => messages::look_failed(failure, finding.evidence, &view.pin),
-            Operation::Terminate => messages::call_failed(failure, finding.evidence, &view.pin),
-        };
-        shared.change_connection(&sight.name, |connection| {
-            if connection.uid != view.uid {
-                return;
-            }
-            connection.used = true;
-            connection.broken = match (broken, finding.health) {
-                (false, _) => None,
-                (true, Health::Failure) => Some(finding.trouble.clone().unwrap_or_default()),
-                // A look that works says nothing of the calls that do not.
-                (true, _) => Some(connection.broken.take().unwrap_or_default()),
-            };
-            if let Some(allowed) = finding.evidence.allowed {
-                connection.allowed = Some(allowed);
-                connection.allowed_at = moment;
-            }
-            if finding.health == Health::Success && finding.failure != Some(Failure::Forbidden) {
-                connection.succeeded(finding.operation);
-            }
-            match finding.failure {
-                Some(Failure::Throttled) => match finding.evidence.retry_after {
-                    Some(pause) => connection.pause(pause, now, moment),
-                    None => {
-                        let backoff = |row| shared.settings.policy.backoff(row, jitter, None);
-                        connection.pause_of_unknown_length(backoff, now, moment);
-                    }
-                },
-                Some(Failure::Forbidden) => {
-                    connection.denied(
-                        finding.operation,
-                        &self.uid,
-                        || message(Failure::Forbidden),
-                        pacing,
-                        moment,
-                    );
-                }
-                Some(Failure::NotFound { .. }) if finding.health == Health::Unproven => connection.unproven = true,
-                Some(Failure::Unauthorized) => {
-                    connection.token_refused(|| message(Failure::Unauthorized), probe, pacing, moment);
-                }
-                _ => {}
-            }
-        });
-        spends
-    }
-
-    /// A fresh token was refused for a terminate call as well.
-    fn token_refused(&self, sight: &Sight, view: &View, evidence: &Evidence) {
-        let finding = Finding {
-            operation: Operation::Terminate,
-            health: Health::Neither,
-            failure: Some(Failure::Unauthorized),
-            trouble: None,
-            evidence,
-        };
-        self.report(sight, view, finding);
+    fn is_probe(&self) -> bool {
+        self.grant.as_ref().is_some_and(|(_, grant)| grant.probe)
     }
 
     fn count(&self, operation: metrics::Operation, class: metrics::VendorClass, evidence: &Evidence) {
         self.shared.metrics.vendor_call(operation, class, evidence.duration);
-    }
-}
-
-impl Shared {
-    /// A token of a connection. Without one, the connection knows why, and nobody is let through until it changes.
-    pub(super) async fn token(
-        &self,
-        name: &ConnectionName,
-        target: &Target,
-        credentials: &Credentials,
-        view: &View,
-    ) -> Option<AccessToken> {
-        let result = view.tokens.token(&self.vendor, target, credentials).await;
-        let waits = |standing: &Standing| {
-            matches!(
-                standing,
-                Standing::NotProbed | Standing::Unavailable(_) | Standing::CredentialsInvalid(_)
-            )
-        };
-        let news = {
-            let state = self.lock();
-            let connection = state
-                .connections
-                .get(name)
-                .filter(|connection| connection.uid == view.uid)?;
-            match &result {
-                Ok(token) => connection.token_expires != Some(token.expires_at()) || waits(&connection.standing),
-                Err(error) => connection.token_retry_at != Some(error.retry_at),
-            }
-        };
-        if news {
-            self.metrics.token_refresh(match &result {
-                Ok(_) => TokenResult::Granted,
-                Err(error) if matches!(error.failure, TokenFailure::Invalid { .. }) => TokenResult::Refused,
-                Err(_) => TokenResult::Failed,
-            });
-            self.change_connection(name, |connection| match &result {
-                Ok(token) => {
-                    connection.token_expires = Some(token.expires_at());
-                    connection.token_retry_at = None;
-                    if waits(&connection.standing) {
-                        connection.standing = Standing::Valid;
-                    }
-                }
-                Err(error) => {
-                    connection.token_retry_at = Some(error.retry_at);
-                    connection.standing = match error.failure {
-                        TokenFailure::Invalid { .. } => Standing::CredentialsInvalid(error.to_string()),
-                        _ => Standing::Unavailable(error.to_string()),
-                    };
-                }
-            });
-        }
-        result.ok()
-    }
-}
-
-fn look_health(look: &Look, believed: bool) -> Health {
-    match look {
-        Look::Active(_) | Look::Ended(_) => Health::Success,
-        Look::Unclear(_) => Health::Failure,
-        Look::Failed(Failure::NotFound { conclusive }) if *conclusive || believed => Health::Success,
-        Look::Failed(failure) => failure_health(*failure),
-    }
-}
-
-fn call_health(call: &Call) -> Health {
-    match call {
-        Call::Applied | Call::Accepted | Call::Failed(Failure::NotFound { .. }) => Health::Success,
-        Call::Failed(failure) => failure_health(*failure),
-    }
-}
-
-fn failure_health(failure: Failure) -> Health {
-    match failure {
-        Failure::NotFound { .. } => Health::Unproven,
-        Failure::Refused | Failure::Forbidden => Health::Success,
-        Failure::Unauthorized | Failure::Throttled => Health::Neither,
-        Failure::Suspicious(_) | Failure::Transient | Failure::Unreachable(_) | Failure::Unanswered => Health::Failure,
     }
 }

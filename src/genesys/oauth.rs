@@ -180,11 +180,6 @@ enum Step {
 }
 
 impl Tokens {
-    /// A cache without a token.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// A token that can be used now: the cached one, or a new one where there is none or it is near its expiry. While
     /// no new one can be had, the old one is used until it expires.
     ///

@@ -337,11 +337,6 @@ impl Lane {
         self.asks.len()
     }
 
-    /// How many passes are under way.
-    pub fn in_flight(&self) -> usize {
-        self.flights.len()
-    }
-
     /// Whether the breaker is open.
     pub fn is_broken(&self) -> bool {
         self.breaker.is_open()

@@ -74,8 +74,10 @@ pub enum Failure {
     Refused,
     /// The answer cannot have come from the API that was asked.
     Suspicious(Suspicion),
-    /// 401.
+    /// 401 to a fresh token.
     Unauthorized,
+    /// 401 to a token that may just have died; the call was not repeated with a fresh one.
+    TokenDied,
     /// 403.
     Forbidden,
     /// 429.
@@ -142,7 +144,13 @@ impl Answer<Call> {
             Call::Accepted => Proof::Unknown,
             Call::Failed(failure) => match failure {
                 Failure::Unreachable(_) => Proof::NotApplied,
-                Failure::Refused | Failure::Unauthorized | Failure::Forbidden | Failure::Throttled if vendors_word => {
+                Failure::Refused
+                | Failure::Unauthorized
+                | Failure::TokenDied
+                | Failure::Forbidden
+                | Failure::Throttled
+                    if vendors_word =>
+                {
                     Proof::NotApplied
                 }
                 _ => Proof::Unknown,

@@ -56,7 +56,7 @@ impl Draft<'_> {
                 });
             }
             Failure::Forbidden => self.forbidden(&message),
-            Failure::Unauthorized | Failure::Throttled | Failure::NotFound { .. } => {
+            Failure::Unauthorized | Failure::TokenDied | Failure::Throttled | Failure::NotFound { .. } => {
                 self.status.next_attempt_time = None;
                 self.waiting(reason, &message);
             }
@@ -152,7 +152,7 @@ impl Draft<'_> {
             }
             Failure::Refused => self.waiting(reason, &message),
             Failure::Forbidden => self.forbidden(&message),
-            Failure::Unauthorized | Failure::Throttled => self.waiting(reason, &message),
+            Failure::Unauthorized | Failure::TokenDied | Failure::Throttled => self.waiting(reason, &message),
             _ => self.setback(reason, &message, context, &answer.evidence),
         }
     }

@@ -1,7 +1,7 @@
 //! Sentences for people: what happened and what to do. No instants, spans or counters, which would make every repeat
 //! look like news; no ids that change with each call; never a vendor's text.
 
-use super::answer::{Evidence, Failure, Look, Suspicion, Unreachable};
+use super::answer::{Evidence, Failure, Suspicion, Unreachable};
 use crate::api::{PinnedConnection, conditions::ConditionReason};
 
 /// The reason of `Ready=Unknown` that belongs to a failure.
@@ -10,6 +10,7 @@ pub fn reason(failure: Failure) -> ConditionReason {
         Failure::NotFound { .. } => ConditionReason::RouteNotProven,
         Failure::Suspicious(_) => ConditionReason::SuspiciousAnswer,
         Failure::Unauthorized => ConditionReason::CredentialsInvalid,
+        Failure::TokenDied => ConditionReason::Progressing,
         Failure::Forbidden => ConditionReason::PermissionDenied,
         Failure::Throttled => ConditionReason::RateLimited,
         Failure::Refused | Failure::Transient | Failure::Unreachable(_) | Failure::Unanswered => {
@@ -50,6 +51,9 @@ fn sentence(what: &str, scope: &str, failure: Failure, evidence: &Evidence, conn
         Failure::Refused => format!("{what} was refused by the vendor: {answer}."),
         Failure::Suspicious(suspicion) => {
             format!("{what} got {answer}: {} {}", suspicious(suspicion), check(name, host))
+        }
+        Failure::TokenDied => {
+            format!("{what} was answered {answer}: the access token had died. It is made again with a fresh one.")
         }
         Failure::Unauthorized => format!(
             "{what} was answered {answer} with a fresh token. Check the credentials of connection {name} and the client's roles."
@@ -101,15 +105,5 @@ pub fn answered(evidence: &Evidence) -> String {
         (Some(status), Some(code)) => format!("HTTP {status} ({code})"),
         (Some(status), None) => format!("HTTP {status}"),
         (None, _) => "no answer".to_owned(),
-    }
-}
-
-/// A look's verdict in a word, for logs.
-pub fn verdict(look: &Look) -> &'static str {
-    match look {
-        Look::Active(_) => "active",
-        Look::Ended(_) => "ended",
-        Look::Unclear(_) => "unclear",
-        Look::Failed(_) => "failed",
     }
 }

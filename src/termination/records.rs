@@ -123,7 +123,7 @@ fn base(kind: AuditKind, object: &GuestTermination, status: &Status, now: Timest
     let spec = &object.spec;
     let metadata = &object.metadata;
     let fields = json!({
-        "timestamp": now.to_string(),
+        "timestamp": format!("{now:.3}"),
         "kind": kind.as_str(),
         "uid": metadata.uid,
         "namespace": metadata.namespace,

@@ -38,7 +38,7 @@ impl Endpoint {
             vendor: VendorClient::new(service, Arc::clone(&clock)),
             clock,
             requests,
-            tokens: Tokens::new(),
+            tokens: Tokens::default(),
         }
     }
 
@@ -111,7 +111,7 @@ async fn the_request_is_the_contracts() {
         ))
     });
     let vendor = VendorClient::new(service, SystemClock::shared());
-    let token = Tokens::new()
+    let token = Tokens::default()
         .token(&vendor, &target(), &credentials("1"))
         .await
         .unwrap();
@@ -266,7 +266,7 @@ async fn the_endpoints_own_pause_is_kept() {
         async { Ok(testing::answer(429, &[("retry-after", "100")], "")) }
     });
     let vendor = VendorClient::new(service, SystemClock::shared());
-    let tokens = Tokens::new();
+    let tokens = Tokens::default();
     let now = vendor.clock().monotonic();
     let error = tokens.token(&vendor, &target(), &credentials("1")).await.unwrap_err();
     assert_eq!(error.failure, TokenFailure::Throttled { http_status: 429 });

@@ -26,7 +26,7 @@ impl Vendor {
             client: VendorClient::new(transport::reqwest::service(), SystemClock::shared()),
             target: target(simulator.url()),
             simulator,
-            tokens: Tokens::new(),
+            tokens: Tokens::default(),
         }
     }
 

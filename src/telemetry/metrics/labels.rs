@@ -138,8 +138,6 @@ labels! {
     pub enum BreakerState {
         /// Calls go through.
         Closed = "closed",
-        /// One call at a time.
-        HalfOpen = "half_open",
         /// Probes only.
         Open = "open",
     }
@@ -215,7 +213,7 @@ impl From<Failure> for VendorClass {
             Failure::NotFound { .. } => Self::NotFound,
             Failure::Refused => Self::Refused,
             Failure::Suspicious(_) => Self::Suspicious,
-            Failure::Unauthorized => Self::Unauthorized,
+            Failure::Unauthorized | Failure::TokenDied => Self::Unauthorized,
             Failure::Forbidden => Self::Forbidden,
             Failure::Throttled => Self::Throttled,
             Failure::Transient => Self::Transient,

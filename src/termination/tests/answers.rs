@@ -255,6 +255,7 @@ fn what_spends_budget_backs_off_and_is_tried_again() {
                 (ConditionReason::RetryScheduled, true)
             }
             Failure::Unauthorized => (ConditionReason::CredentialsInvalid, false),
+            Failure::TokenDied => (ConditionReason::Progressing, false),
             Failure::Forbidden => (ConditionReason::PermissionDenied, false),
             Failure::Throttled => (ConditionReason::RateLimited, false),
             Failure::NotFound { .. } | Failure::Refused => continue,

@@ -132,6 +132,8 @@ pub(super) fn failures() -> Vec<(Failure, Option<u16>, Option<&'static str>)> {
         (suspicious(Suspicion::OtherGuest), Some(200), None),
         (Failure::Unauthorized, Some(401), Some("bad.credentials")),
         (Failure::Unauthorized, Some(401), None),
+        (Failure::TokenDied, Some(401), Some("bad.credentials")),
+        (Failure::TokenDied, Some(401), None),
         (Failure::Forbidden, Some(403), Some("missing.permissions")),
         (Failure::Forbidden, Some(403), None),
         (Failure::Throttled, Some(429), Some("too.many.requests")),
