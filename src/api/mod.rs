@@ -2,6 +2,27 @@
 //!
 //! Another controller that creates `GuestTermination` objects depends on this module alone: switch the crate's default
 //! feature off, and no HTTP client or runtime comes with it.
+//!
+//! ```
+//! use guest_termination_operator::api::{GuestTermination, GuestTerminationSpec, Outcome, Reason};
+//!
+//! let termination = GuestTermination::new(
+//!     "guest-12345-abcde",
+//!     GuestTerminationSpec {
+//!         guest_id: "guest-12345-abcde".to_owned(),
+//!         reason: Reason::Timeout,
+//!         retain_data: false,
+//!         external_ref: None,
+//!         connection_ref: None,
+//!         not_after: None,
+//!         suspend: false,
+//!         backoff_limit: 6,
+//!         active_deadline_seconds: 21_600,
+//!     },
+//! );
+//! let status = termination.status.unwrap_or_default();
+//! assert!(!status.is_finished() && status.outcome != Some(Outcome::Terminated));
+//! ```
 
 pub mod conditions;
 mod connection;
