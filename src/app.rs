@@ -15,9 +15,9 @@ use crate::{
     cluster::{Cluster, Compatibility, Publisher},
     controller::{
         dispatch, keeper,
-        secrets::SigningKeysCache,
         settings::{Chance, Leadership, Settings},
         shared::{Shared, State},
+        signing_keys::SigningKeysCache,
         watch,
     },
     genesys::VendorClient,

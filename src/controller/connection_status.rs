@@ -5,7 +5,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-use super::connections::{Connection, Standing};
+use super::connection::{Connection, Standing};
 use crate::{
     api::{
         GenesysConnectionStatus, RateLimitStatus,

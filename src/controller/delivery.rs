@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
+    connections::Destination,
     index::{Entry, Holds},
     record::Recorded,
     secrets::Lack,
-    shared::{Shared, State},
+    shared::Shared,
 };
 use crate::{
     api::{GenesysConnection, WebhookDelivery, WebhookEndpoint, WebhookState},
@@ -35,37 +36,6 @@ pub(super) enum After {
     Again(Moment),
 }
 
-/// Where a message goes now.
-pub(super) enum Destination {
-    /// To that endpoint.
-    Endpoint(WebhookEndpoint),
-    /// Nowhere: its entry is no longer in the connection.
-    Removed,
-    /// Nowhere yet: the connection is missing, or suspended.
-    Waits,
-    /// Nowhere, it seems: another connection has the name of the one that the status names.
-    Replaced,
-}
-
-/// Where a webhook of an object goes: through the connection that its status names, and no other.
-pub(super) fn destination(state: &State, entry: &Entry, webhook: &str) -> Destination {
-    let status = entry.object.status.as_ref();
-    let pinned = status.and_then(|status| status.connection.as_ref());
-    let Some(connection) = state.connections.get(&entry.connection()) else {
-        return Destination::Waits;
-    };
-    if pinned.is_none_or(|pinned| pinned.uid != connection.uid.as_ref()) {
-        return Destination::Replaced;
-    }
-    if connection.object.spec.suspend {
-        return Destination::Waits;
-    }
-    let mut entries = connection.object.spec.webhooks.iter();
-    entries
-        .find(|entry| entry.name == webhook)
-        .map_or(Destination::Removed, |entry| Destination::Endpoint(entry.clone()))
-}
-
 impl Shared {
     /// Tries one delivery, if its time has come. Gives the Events back that it calls for.
     pub(super) async fn try_delivery(&self, delivery: &Delivery) -> (After, Vec<Notice>) {
@@ -89,7 +59,12 @@ impl Shared {
 
     /// What comes of a try now, or when there will be one.
     async fn answer(&self, entry: &Entry, webhook: &WebhookDelivery) -> Result<WebhookAnswer, Moment> {
-        let destination = destination(&self.lock(), entry, &webhook.name);
+        let status = entry.object.status.as_ref();
+        let pinned = status.and_then(|status| status.connection.as_ref());
+        let destination = self
+            .lock()
+            .connections
+            .destination(&entry.connection(), pinned, &webhook.name);
         // Where there is nothing left to be tried, there is nothing to wait for.
         let waits = !matches!(destination, Destination::Removed | Destination::Replaced);
         let due = webhook.next_attempt_time.as_ref().map(|due| due.0);

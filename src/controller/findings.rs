@@ -1,10 +1,6 @@
 //! What answers and tokens mean for a connection, beside what they mean for an object.
 
-use super::{
-    connections::{Standing, View},
-    index::ConnectionName,
-    shared::Shared,
-};
+use super::{connection::Standing, connections::View, index::ConnectionName, shared::Shared};
 use crate::{
     genesys::{AccessToken, Credentials, Target, TokenFailure},
     schedule::{

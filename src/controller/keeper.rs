@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 use super::{
+    connection::{Connection, Standing},
     connection_status::{desired, is_urgent},
-    connections::{Connection, Standing},
     index::{ConnectionName, is_newer},
     shared::Shared,
     watch::see_connection,

@@ -10,6 +10,7 @@
 //! connection, no backoff of one object's own, and no run that a seed replays; and a panic in one reconcile ends all.
 //! Each of these is promised here, and the queue is where "limits belong to a connection" is kept.
 
+pub mod connection;
 pub mod connection_status;
 pub mod connections;
 pub mod delivery;
@@ -22,5 +23,6 @@ pub mod record;
 pub mod secrets;
 pub mod settings;
 pub mod shared;
+pub mod signing_keys;
 pub mod vendor;
 pub mod watch;

@@ -1,19 +1,15 @@
 //! The Secrets of a connection: read with `get` alone, looked at by their metadata, and read again only when they
 //! changed.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
-use super::{connections::Standing, index::ConnectionName, shared::Shared};
+use super::{connection::Standing, index::ConnectionName, shared::Shared};
 use crate::{
     api::{GenesysConnectionSpec, SigningSecretReference},
     cluster::{SecretError, SecretVersion},
     genesys::Credentials,
-    schedule::Moment,
     transport::CaBundle,
     webhook::sign::{SigningKey, SigningKeys},
 };
@@ -176,30 +172,5 @@ impl Shared {
         let keys = SigningKeys { current, previous };
         self.signing_keys.put(place, keys.clone(), now);
         Ok(keys)
-    }
-}
-
-/// Namespace, Secret, key and previous key.
-type Place = (String, String, String, Option<String>);
-
-/// Signing keys that were read a moment ago: a thousand webhooks at once are not a thousand reads.
-#[derive(Default)]
-pub struct SigningKeysCache(Mutex<BTreeMap<Place, (SigningKeys, Moment)>>);
-
-impl SigningKeysCache {
-    fn get(&self, place: &Place, not_before: Moment) -> Option<SigningKeys> {
-        let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache
-            .get(place)
-            .filter(|(_, at)| *at >= not_before)
-            .map(|(keys, _)| keys.clone())
-    }
-
-    fn put(&self, place: Place, keys: SigningKeys, now: Moment) {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= 1024 {
-            cache.clear();
-        }
-        cache.insert(place, (keys, now));
     }
 }

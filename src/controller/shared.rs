@@ -7,11 +7,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connections::{Connection, Connections},
-    delivery::{Destination, destination},
+    connection::Connection,
+    connections::{Connections, Destination},
     index::{ConnectionName, Entry, Index},
-    secrets::SigningKeysCache,
     settings::{Chance, Leadership, Settings},
+    signing_keys::SigningKeysCache,
 };
 use crate::{
     clock::SharedClock,
@@ -172,6 +172,7 @@ impl Shared {
     pub(super) fn sync_outbox(&self, state: &mut State, uid: &Uid) {
         let Some(entry) = state.index.get(uid) else { return };
         let Some(status) = &entry.object.status else { return };
+        let name = entry.connection();
         let endpoint: Arc<str> = status
             .connection
             .as_ref()
@@ -180,7 +181,9 @@ impl Shared {
             // A webhook whose entry was removed ends now, not at its next try.
             let due = due.filter(|_| {
                 !matches!(
-                    destination(state, entry, webhook),
+                    state
+                        .connections
+                        .destination(&name, status.connection.as_ref(), webhook),
                     Destination::Removed | Destination::Replaced
                 )
             });

@@ -1,0 +1,89 @@
+use super::*;
+
+fn object(uid: &str, version: &str) -> GuestTermination {
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "guestops.dev/v1alpha1",
+        "kind": "GuestTermination",
+        "metadata": {"name": uid, "namespace": "care", "uid": uid, "resourceVersion": version,
+                     "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"guestId": "guest", "reason": "timeout", "retainData": true},
+    }))
+    .unwrap()
+}
+
+fn identity(uid: &str, version: &str) -> Identity {
+    object(uid, version).metadata.into()
+}
+
+#[test]
+fn older_versions_change_nothing() {
+    let mut index = Index::default();
+    let uid: Uid = "a".into();
+    assert_eq!(
+        index.see(object("a", "10"), Moment::ZERO),
+        Some((uid.clone(), Taken::News))
+    );
+    assert_eq!(
+        index.see(object("a", "9"), Moment::ZERO),
+        Some((uid.clone(), Taken::Known))
+    );
+    index.wrote(&uid, object("a", "12"), Moment::ZERO);
+    assert_eq!(
+        index.see(object("a", "11"), Moment::ZERO),
+        Some((uid.clone(), Taken::Known))
+    );
+    assert_eq!(
+        index.see(object("a", "12"), Moment::ZERO),
+        Some((uid.clone(), Taken::Known)),
+        "the own write's echo"
+    );
+    assert_eq!(index.see(object("a", "100"), Moment::ZERO), Some((uid, Taken::News)));
+}
+
+#[test]
+fn only_the_own_settling_write_explains_a_departure() {
+    let mut index = Index::default();
+    index.see(object("a", "10"), Moment::ZERO);
+    assert_eq!(
+        index.left(&identity("a", "10")).map(|(_, why)| why),
+        Some(Departure::Unclear)
+    );
+    let mut settled = object("a", "11");
+    settled.status = Some(GuestTerminationStatus {
+        settled: Some(true),
+        ..Default::default()
+    });
+    index.wrote(&"a".into(), settled, Moment::ZERO);
+    assert_eq!(
+        index.left(&identity("a", "11")).map(|(_, why)| why),
+        Some(Departure::Settled)
+    );
+    assert_eq!(
+        index.left(&identity("a", "12")).map(|(_, why)| why),
+        Some(Departure::Unclear)
+    );
+    assert_eq!(index.left(&identity("b", "12")), None);
+}
+
+#[test]
+fn a_listing_tells_who_is_missing() {
+    let mut index = Index::default();
+    for uid in ["a", "b"] {
+        index.see(object(uid, "1"), Moment::ZERO);
+    }
+    index.list_began();
+    index.see(object("b", "1"), Moment::ZERO);
+    index.see(object("c", "2"), Moment::ZERO);
+    assert_eq!(index.list_ended(), ["a".into()]);
+    assert_eq!(index.list_ended(), Vec::<Uid>::new());
+}
+
+#[test]
+fn what_is_removed_leaves_nothing_behind() {
+    let mut index = Index::default();
+    let (uid, _) = index.see(object("a", "1"), Moment::ZERO).unwrap();
+    let connection = index.get(&uid).unwrap().connection();
+    assert_eq!(index.users(&connection), std::slice::from_ref(&uid));
+    index.remove(&uid);
+    assert!(index.entries.is_empty() && index.by_connection.is_empty());
+}
