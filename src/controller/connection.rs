@@ -80,7 +80,9 @@ pub struct Connection {
     /// From when on one pass at a time is let through, to see whether the vendor still refuses this client.
     pub trial_from: Option<Moment>,
     /// Pauses in a row of which the vendor did not say how long they should be.
-    pub throttles: u32,
+    pub throttles: BTreeMap<Operation, u32>,
+    /// What a fresh token was refused for.
+    pub refused: Option<Operation>,
     /// Until when nobody is let through.
     pub resting_until: Moment,
     /// Until when the vendor asked for a pause, if that is longer than a moment.
@@ -129,7 +131,8 @@ impl Connection {
             denied: BTreeMap::new(),
             trials: 0,
             trial_from: None,
-            throttles: 0,
+            throttles: BTreeMap::new(),
+            refused: None,
             resting_until: Moment::ZERO,
             paused_until: limit.and_then(|limit| limit.paused_until.as_ref()).map(|until| until.0),
             allowed: limit
@@ -240,15 +243,31 @@ impl Connection {
 
     /// A 429 that does not say for how long: the pause grows with each one that comes after a pause, not with each of
     /// those that were under way together.
-    pub fn pause_of_unknown_length(&mut self, backoff: impl Fn(u32) -> Duration, now: Timestamp, moment: Moment) {
+    pub fn pause_of_unknown_length(
+        &mut self,
+        operation: Operation,
+        backoff: impl Fn(u32) -> Duration,
+        now: Timestamp,
+        moment: Moment,
+    ) {
         if moment >= self.resting_until {
-            self.pause(backoff(self.throttles), now, moment);
-            self.throttles = self.throttles.saturating_add(1);
+            let row = self.throttles.entry(operation).or_default();
+            let pause = backoff(*row);
+            *row = row.saturating_add(1);
+            self.pause(pause, now, moment);
         }
     }
 
     /// A fresh token was refused. What was under way together counts once, as does the first word on it.
-    pub fn token_refused(&mut self, message: impl FnOnce() -> String, probe: bool, pacing: &Pacing, moment: Moment) {
+    pub fn token_refused(
+        &mut self,
+        operation: Operation,
+        message: impl FnOnce() -> String,
+        probe: bool,
+        pacing: &Pacing,
+        moment: Moment,
+    ) {
+        self.refused = Some(operation);
         let known = matches!(self.standing, Standing::TokenRefused(_));
         if !known {
             self.standing = Standing::TokenRefused(message());
@@ -292,11 +311,12 @@ impl Connection {
     /// An answer decided something: whatever was held against the connection is over.
     pub fn succeeded(&mut self, operation: Operation) {
         self.denied.remove(&operation);
-        self.throttles = 0;
+        self.throttles.remove(&operation);
         let denied = self.denied.values().any(|objects| objects.len() >= DENIED_OBJECTS);
         match self.standing {
             // Reads that are allowed say nothing of calls that are not.
             Standing::PermissionDenied(_) if denied => return,
+            Standing::TokenRefused(_) if self.refused.is_some_and(|refused| refused != operation) => return,
             Standing::TokenRefused(_) | Standing::PermissionDenied(_) => self.standing = Standing::Valid,
             _ => {}
         }

@@ -137,6 +137,16 @@ impl Connections {
         self.unreadable.insert(name);
     }
 
+    /// A connection that could not be read is gone.
+    pub fn can_read(&mut self, name: &ConnectionName) {
+        self.unreadable.remove(name);
+    }
+
+    /// A listing begins: it names again whatever cannot be read.
+    pub fn read_anew(&mut self) {
+        self.unreadable.clear();
+    }
+
     /// A connection is gone.
     pub fn remove(&mut self, name: &ConnectionName, uid: &str) -> Option<Connection> {
         if self.by_name.get(name).is_some_and(|known| known.uid.as_ref() == uid) {

@@ -27,6 +27,11 @@ use crate::{
 /// The pause of a delivery whose connection is missing or suspended; a change of the connection ends it earlier.
 const DEPENDENCY_PAUSE: Duration = Duration::from_secs(30);
 
+/// Writes in a row that others overtook, after which a delivery makes room for others.
+const MAX_WRITES: usize = 32;
+/// The pause after those.
+const OVERTAKEN_PAUSE: Duration = Duration::from_secs(1);
+
 /// What is to happen with a delivery after a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
@@ -187,7 +192,7 @@ impl Shared {
     /// Writes what came of a try. Until that is durable it is remembered, and the next turn of the delivery only writes:
     /// the endpoint has the message, and the books must say so.
     async fn record_delivery(&self, delivery: &Delivery, request: &Request, fact: &Fact) -> (After, Vec<Notice>) {
-        loop {
+        for _ in 0..MAX_WRITES {
             let Some((entry, webhook, _)) = self.delivery(delivery) else {
                 return (After::Nothing, Vec::new());
             };
@@ -213,6 +218,7 @@ impl Shared {
                 }
             }
         }
+        (After::Again(self.moment() + OVERTAKEN_PAUSE), Vec::new())
     }
 
     /// The object was deleted: what is left of its deliveries lives in memory, for a bounded time.

@@ -93,14 +93,18 @@ fn supervise(done: Result<(), JoinError>) {
 /// time that there is.
 async fn drain(shared: &Arc<Shared>, mut passes: JoinSet<()>, mut tries: JoinSet<()>) {
     let all = async {
+        let mut next_try = shared.moment();
         loop {
-            {
+            let moment = shared.moment();
+            if moment >= next_try {
+                next_try = moment + DRAIN_PAUSE;
                 let mut state = shared.lock();
                 for uid in state.index.keeping() {
-                    state.queue.wake(&uid);
-                }
-                while let Some(turn) = state.queue.next_ready() {
-                    passes.spawn(take_turn(shared.clone(), turn));
+                    if passes.len() < shared.settings.workers
+                        && let Some(turn) = state.queue.claim(&uid)
+                    {
+                        passes.spawn(take_turn(shared.clone(), turn));
+                    }
                 }
             }
             if passes.is_empty() && tries.is_empty() && shared.lock().index.keeping().is_empty() {
@@ -110,7 +114,7 @@ async fn drain(shared: &Arc<Shared>, mut passes: JoinSet<()>, mut tries: JoinSet
                 biased;
                 Some(done) = passes.join_next(), if !passes.is_empty() => supervise(done),
                 Some(done) = tries.join_next(), if !tries.is_empty() => supervise(done),
-                () = shared.clock.sleep(DRAIN_PAUSE) => {}
+                () = shared.clock.sleep(next_try.saturating_sub(shared.moment())) => {}
             }
         }
     };

@@ -73,7 +73,7 @@ impl Shared {
                     Some(pause) => connection.pause(pause, now, moment),
                     None => {
                         let backoff = |row| self.settings.policy.backoff(row, jitter, None);
-                        connection.pause_of_unknown_length(backoff, now, moment);
+                        connection.pause_of_unknown_length(finding.operation, backoff, now, moment);
                     }
                 },
                 Some(Failure::Forbidden) => {
@@ -87,7 +87,13 @@ impl Shared {
                 }
                 Some(Failure::NotFound { .. }) if finding.health == Health::Unproven => connection.unproven = true,
                 Some(Failure::Unauthorized) => {
-                    connection.token_refused(|| message(Failure::Unauthorized), finding.probe, pacing, moment);
+                    connection.token_refused(
+                        finding.operation,
+                        || message(Failure::Unauthorized),
+                        finding.probe,
+                        pacing,
+                        moment,
+                    );
                 }
                 _ => {}
             }
@@ -116,6 +122,10 @@ impl Shared {
                 .connections
                 .get(name)
                 .filter(|connection| connection.uid == view.uid)?;
+            if connection.credentials.as_ref().map(Credentials::version) != Some(credentials.version()) {
+                // Others are in force by now: this answer says nothing of them.
+                return result.ok();
+            }
             match &result {
                 Ok(token) => connection.token_expires != Some(token.expires_at()) || waits(&connection.standing),
                 Err(error) => connection.token_retry_at != Some(error.retry_at),

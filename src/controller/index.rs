@@ -225,10 +225,22 @@ impl Entry {
     /// A write that was not answered and is found stored has done its work: what it holds must not be applied twice.
     fn settle_unanswered(&mut self) {
         let status = self.object.status.clone().unwrap_or_default();
-        for (written, holds) in std::mem::take(&mut self.memory.unanswered) {
-            if written == status {
-                self.made_durable(&holds);
+        let found = |written: &GuestTerminationStatus, holds: &Holds| match holds {
+            Holds::Try(name) => {
+                let entry = |status: &GuestTerminationStatus| {
+                    status.webhooks.iter().find(|webhook| webhook.name == *name).cloned()
+                };
+                entry(written) == entry(&status)
             }
+            _ => *written == status,
+        };
+        let (stored, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.memory.unanswered)
+            .into_iter()
+            .partition(|(written, holds)| found(written, holds));
+        // What an older event does not show may still be stored; only a read says that it is not.
+        self.memory.unanswered = open;
+        for (_, holds) in stored {
+            self.made_durable(&holds);
         }
     }
 
@@ -294,11 +306,15 @@ impl Index {
             .unwrap_or_default()
     }
 
-    /// Takes in what a read found. Unlike an event it is the last word, older or not; and it is no part of a listing.
-    pub fn read(&mut self, uid: &Uid, object: GuestTermination, now: Moment) {
-        if let Some(entry) = self.entries.get_mut(uid) {
+    /// Takes in what a read found that was begun when `before` was known. Unlike an event it is the last word, older or
+    /// not, unless news came in between; and it is no part of a listing.
+    pub fn read(&mut self, uid: &Uid, object: GuestTermination, before: &GuestTermination, now: Moment) {
+        let Some(entry) = self.entries.get_mut(uid) else { return };
+        let unchanged = entry.object.metadata.resource_version == before.metadata.resource_version;
+        if unchanged || is_newer(&object.metadata, &entry.object.metadata) {
             entry.take(object, now);
             entry.doubtful = false;
+            entry.memory.unanswered.clear();
         }
     }
 

@@ -210,9 +210,22 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
     let (fresh, pause) = match write {
         StatusWrite::Written(stored) => (Some(*stored), None),
         StatusWrite::Conflict => {
-            // Somebody edited it, or it is another one by now: that is taken in like any other news.
-            if let Ok(Some(fresh)) = shared.cluster.get::<GenesysConnection>(&name.0, &name.1).await {
+            // Somebody edited it: that is taken in like any other news.
+            let fresh = shared
+                .cluster
+                .get::<GenesysConnection>(&name.0, &name.1)
+                .await
+                .ok()
+                .flatten();
+            let known = shared
+                .lock()
+                .connections
+                .get(name)
+                .map(|connection| connection.uid.clone());
+            // Another one of the same name is the watch's to tell: a read may be older than what it told already.
+            if let Some(fresh) = fresh.filter(|fresh| fresh.metadata.uid.as_deref() == known.as_deref()) {
                 see_connection(shared, fresh);
+                shared.work.notify_one();
             }
             (None, Some(CONFLICT_PAUSE))
         }

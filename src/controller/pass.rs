@@ -286,8 +286,11 @@ impl<'a> Pass<'a> {
             .shared
             .write_status(&self.uid, &sight.entry.object, next, Holds::Kept)
             .await;
-        if let Recorded::Written(_) = recorded {
-            self.forget_withheld(&fact, &old);
+        match (&recorded, &fact) {
+            (Recorded::Written(_), _) => self.forget_withheld(&fact, &old),
+            // What time ended, an edit may still prolong: its end is told when it is written, or again.
+            (_, Fact::Ended(_)) => self.forget_told_end(),
+            _ => {}
         }
         self.after(recorded)
     }
@@ -319,6 +322,12 @@ impl<'a> Pass<'a> {
     fn forget_kept(&self) {
         if let Some(entry) = self.shared.lock().index.get_mut(&self.uid) {
             entry.memory.kept = None;
+        }
+    }
+
+    fn forget_told_end(&self) {
+        if let Some(entry) = self.shared.lock().index.get_mut(&self.uid) {
+            entry.memory.told.retain(|key| !key.starts_with("\"outcome\""));
         }
     }
 

@@ -151,7 +151,7 @@ impl Shared {
             Ok(Some(fresh)) if fresh.metadata.uid.as_deref() == Some(uid.as_ref()) => {
                 let moment = self.moment();
                 let mut state = self.lock();
-                state.index.read(uid, fresh, moment);
+                state.index.read(uid, fresh, object, moment);
                 self.sync_outbox(&mut state, uid);
                 Recorded::Overtaken
             }
@@ -170,7 +170,6 @@ impl Shared {
     fn mark_deleted(&self, uid: &Uid) {
         if let Some(entry) = self.lock().index.get_mut(uid) {
             entry.deleted = true;
-            entry.doubtful = false;
             entry.doubtful = false;
         }
     }

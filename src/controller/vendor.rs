@@ -43,7 +43,7 @@ impl Pass<'_> {
             let Some((target, token)) = self.token(sight, view).await else {
                 return Flow::Over(self.ask(sight));
             };
-            if self.tokens == 0 {
+            if self.tokens == 0 || !self.may_look(sight, view) {
                 return Flow::Over(self.ask(sight));
             }
             self.tokens -= 1;
@@ -183,7 +183,8 @@ impl Pass<'_> {
                 (Recorded::Written(_), Some(why)) => {
                     entry.memory.withheld.insert(id, why.to_owned());
                 }
-                (Recorded::Unknown(_), _) => {}
+                // It may be stored all the same, and its call will not leave.
+                (Recorded::Unknown(_) | Recorded::Overtaken, _) => {}
                 _ => {
                     entry.memory.withheld.remove(&id);
                     entry.memory.intent = None;

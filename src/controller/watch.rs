@@ -106,7 +106,10 @@ pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
         .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), heard);
     while let Some(event) = events.next().await {
         match event {
-            WatchEvent::ListBegan => listing.clear(),
+            WatchEvent::ListBegan => {
+                listing.clear();
+                shared.lock().connections.read_anew();
+            }
             WatchEvent::Listed(object) => {
                 listing.extend(see_connection(&shared, object));
             }
@@ -131,12 +134,12 @@ pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
             }
             WatchEvent::Deleted(identity) => {
                 let name = (identity.namespace.as_str().into(), identity.name.as_str().into());
+                shared.lock().connections.can_read(&name);
                 remove_connection(&shared, &name, &identity.uid);
             }
             WatchEvent::Undecodable { object, error } => {
                 let name = (object.namespace.as_str().into(), object.name.as_str().into());
-                remove_connection(&shared, &name, &object.uid);
-                shared.lock().connections.cannot_read(name);
+                cannot_read(&shared, &name, &object.uid);
                 undecodable::<GenesysConnection>(&shared, WatchedKind::GenesysConnection, object, &error);
             }
         }
@@ -174,6 +177,16 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
     shared.settle_lane(&mut state, &name, moment);
     shared.wake_users(&mut state, &name);
     Some((name, uid))
+}
+
+/// A connection that cannot be read is out of force, the kill switch of its old version included.
+fn cannot_read(shared: &Shared, name: &ConnectionName, uid: &str) {
+    let mut state = shared.lock();
+    if let Some(gone) = state.connections.remove(name, uid) {
+        state.queue.remove_connection(&gone.uid);
+    }
+    state.connections.cannot_read(name.clone());
+    shared.wake_users(&mut state, name);
 }
 
 fn remove_connection(shared: &Shared, name: &ConnectionName, uid: &str) {

@@ -40,6 +40,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// What changes whenever the values may have changed.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// The longest id or secret, in bytes.
     pub const MAX_LENGTH: usize = 4096;
 

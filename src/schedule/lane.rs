@@ -305,6 +305,9 @@ impl Lane {
     /// The route is proven, or the user says so: whoever waited for that goes on.
     pub fn prove(&mut self) {
         self.proof_pause = self.proof_policy.first;
+        if self.unproven.is_empty() && self.behind.is_empty() {
+            return;
+        }
         // Those behind a flight of their guest line up when it lands.
         for (_, ask) in self.asks.values_mut().filter(|(_, ask)| ask.class == Class::Unproven) {
             ask.class = Class::Retry;

@@ -198,8 +198,21 @@ impl Queue {
         self.lanes.get(connection)
     }
 
+    /// A turn of that object now, without leave, unless a pass over it is under way.
+    pub fn claim(&mut self, uid: &Uid) -> Option<Turn> {
+        if self.running.contains_key(uid) {
+            return None;
+        }
+        self.forget(uid);
+        self.running.insert(uid.clone(), None);
+        Some(Turn {
+            uid: uid.clone(),
+            grant: None,
+        })
+    }
+
     /// The next turn of those that need no leave, if anybody has one.
-    pub fn next_ready(&mut self) -> Option<Turn> {
+    fn next_ready(&mut self) -> Option<Turn> {
         let uid = self.ready.pop_front()?;
         self.queued.remove(&uid);
         self.running.insert(uid.clone(), None);
