@@ -103,7 +103,10 @@ async fn defaults_are_filled_in_and_nothing_is_guessed() {
             "activeDeadlineSeconds": 21600,
         })
     );
-    assert_eq!(created["status"], json!({"observedGeneration": -1, "phase": "Pending"}));
+    assert_eq!(
+        created["status"],
+        json!({"observedGeneration": -1, "phase": "Pending", "attempts": 0})
+    );
     assert_eq!(kstatus(&created), Kstatus::InProgress, "nobody has looked at it yet");
 }
 
