@@ -178,6 +178,7 @@ fn every_immutable_field_has_its_rule() {
 #[test]
 fn what_a_newer_version_wrote_is_carried_through() {
     let status = json!({
+        "attempts": 0,
         "observedGeneration": 1,
         "fence": {"epoch": 7},
         "currentAttempt": {
