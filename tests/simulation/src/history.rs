@@ -1,0 +1,117 @@
+//! What happened in a run, in order: what the oracle judges, what the trace prints, and what the replay's hash covers.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+/// One process of the operator: every start is another one, whichever replica it is of.
+pub type Process = u32;
+
+/// The number of a request in its run, across all servers.
+pub type Ordinal = u64;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// True time since the start of the run.
+    pub at: Duration,
+    /// What.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A process of the operator started.
+    Started {
+        /// Which.
+        process: Process,
+        /// The replica that it belongs to.
+        replica: u32,
+    },
+    /// A process was killed: from here on nothing that it sent is answered, and it sends nothing more.
+    Killed {
+        /// Which.
+        process: Process,
+    },
+    /// A process was asked to stop (SIGTERM).
+    Stopping {
+        /// Which.
+        process: Process,
+    },
+    /// A process ended by itself: after [`What::Stopping`] as it should, otherwise with the reason that it gave.
+    Ended {
+        /// Which.
+        process: Process,
+        /// Why, unless it was asked to.
+        error: Option<String>,
+    },
+    /// A request left a process.
+    Asked {
+        /// Its number.
+        ordinal: Ordinal,
+        /// Who asked.
+        process: Process,
+        /// Whom.
+        server: Server,
+        /// The method and the path with its query.
+        line: String,
+    },
+    /// The API server stored a change of an object, whoever asked for it.
+    Stored {
+        /// The request that did it; `None` if the world did (a user, another controller).
+        ordinal: Option<Ordinal>,
+        /// The object before; `None` if it was created.
+        before: Option<Arc<Value>>,
+        /// The object after; `None` if it was deleted.
+        after: Option<Arc<Value>>,
+    },
+    /// The vendor took a guest call in. Token requests are [`What::Token`].
+    Vendor {
+        /// The request.
+        ordinal: Ordinal,
+        /// What it did.
+        call: crate::vendor::Call,
+    },
+    /// The vendor's token endpoint answered.
+    Token {
+        /// The request.
+        ordinal: Ordinal,
+        /// The answer's status.
+        status: u16,
+    },
+    /// The webhook receiver took a delivery in.
+    Webhook {
+        /// The request.
+        ordinal: Ordinal,
+        /// What it was.
+        delivery: crate::vendor::Delivery,
+    },
+    /// An answer reached the process that asked.
+    Answered {
+        /// The request.
+        ordinal: Ordinal,
+        /// The answer's status; `None` if the connection failed.
+        status: Option<u16>,
+    },
+    /// A line of a process's audit log.
+    Audit {
+        /// Whose.
+        process: Process,
+        /// The line.
+        line: Arc<Value>,
+    },
+    /// Something in the world changed that is no request: a guest came back, an outage began, a clock jumped.
+    World(String),
+}
+
+/// Whom a process talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Server {
+    /// The API server.
+    Cluster,
+    /// The vendor: guest calls and tokens.
+    Vendor,
+    /// The webhook receiver.
+    Receiver,
+}
