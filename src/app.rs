@@ -4,10 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{Semaphore, oneshot},
-    task::JoinSet,
-};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,6 +18,7 @@ use crate::{
         watch,
     },
     genesys::VendorClient,
+    supervisor::{Ended, Supervisor},
     telemetry::{
         LastHeard,
         audit::AuditLog,
@@ -63,14 +61,6 @@ pub struct Telemetry {
     pub health: Health,
 }
 
-/// The operator ended though nobody asked it to.
-#[derive(Debug, thiserror::Error)]
-#[error("{task} ended: {why}. The operator cannot go on without it and exits, so that it is started anew")]
-pub struct Ended {
-    task: &'static str,
-    why: String,
-}
-
 /// Runs the operator until `stopping` is cancelled, and then until what is under way has come to its end.
 ///
 /// `instance` names this replica in Events and intents: the pod's or host's name.
@@ -100,9 +90,9 @@ pub async fn run(
     let heartbeat = LastHeard::new(seams.clock.clone());
     health.liveness_check("runtime", heard_within(heartbeat.clone(), HEARTBEAT_BOUND));
 
-    let mut tasks: JoinSet<&'static str> = JoinSet::new();
+    let mut tasks = Supervisor::new();
     let clock = seams.clock.clone();
-    tasks.spawn(async move {
+    tasks.spawn("the heartbeat", async move {
         loop {
             heartbeat.mark();
             clock.sleep(HEARTBEAT).await;
@@ -112,6 +102,7 @@ pub async fn run(
     tokio::select! {
         biased;
         () = stopping.cancelled() => return Ok(()),
+        ended = tasks.first_end() => return Err(ended),
         () = fitting => definitions.ready(),
     }
 
@@ -136,69 +127,32 @@ pub async fn run(
     });
     let (terminations_listed, terminations) = oneshot::channel();
     let (connections_listed, connections) = oneshot::channel();
-    let watched = shared.clone();
-    tasks.spawn(async move {
-        watch::terminations(watched, terminations_listed).await;
-        "the watch of the terminations"
-    });
-    let watched = shared.clone();
-    tasks.spawn(async move {
-        watch::connections(watched, connections_listed).await;
-        "the watch of the connections"
-    });
-    let mut work: JoinSet<&'static str> = JoinSet::new();
-    let kept = shared.clone();
-    work.spawn(async move {
-        keeper::run(kept).await;
-        "the keeper of the connections"
-    });
-    work.spawn(async move {
+    tasks.spawn(
+        "the watch of the terminations",
+        watch::terminations(shared.clone(), terminations_listed),
+    );
+    tasks.spawn(
+        "the watch of the connections",
+        watch::connections(shared.clone(), connections_listed),
+    );
+    tasks.spawn_draining("the keeper of the connections", keeper::run(shared.clone()));
+    tasks.spawn_draining("the dispatcher", async move {
         // Nothing begins before everything is known: objects with an open intent come before all other work.
         let both = async { terminations.await.is_ok() && connections.await.is_ok() };
         tokio::select! {
             biased;
-            () = shared.stopping.cancelled() => return "the dispatcher",
-            _ = both => listed.ready(),
+            () = shared.stopping.cancelled() => return,
+            // A watch that ends before its first listing is the supervisor's to tell.
+            all = both => if !all { return shared.stopping.cancelled().await },
         }
+        listed.ready();
         tracing::info!("the open work is listed; the operator works");
         dispatch::run(shared).await;
-        "the dispatcher"
     });
-    let ended = tokio::select! {
+    tokio::select! {
         biased;
-        () = stopping.cancelled() => None,
-        Some(ended) = tasks.join_next() => Some(ended),
-        Some(ended) = work.join_next() => Some(ended),
-    };
-    match ended {
-        Some(ended) => Err(explain(ended)),
-        None => {
-            while let Some(ended) = work.join_next().await {
-                if let Err(error) = ended
-                    && error.is_panic()
-                {
-                    return Err(explain(Err(error)));
-                }
-            }
-            Ok(())
-        }
-    }
-}
-
-fn explain(ended: Result<&'static str, tokio::task::JoinError>) -> Ended {
-    match ended {
-        Ok(task) => Ended {
-            task,
-            why: "it returned".to_owned(),
-        },
-        Err(error) if error.is_panic() => Ended {
-            task: "a task",
-            why: "it panicked".to_owned(),
-        },
-        Err(_) => Ended {
-            task: "a task",
-            why: "it was cancelled".to_owned(),
-        },
+        () = stopping.cancelled() => tasks.drain().await,
+        ended = tasks.first_end() => Err(ended),
     }
 }
 
