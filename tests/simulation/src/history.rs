@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 /// One process of the operator: every start is another one, whichever replica it is of.
@@ -54,8 +56,12 @@ pub enum What {
         process: Process,
         /// Whom.
         server: Server,
-        /// The method and the path with its query.
+        /// The method and the URI: absolute, but for the API server.
         line: String,
+        /// The body.
+        body: Bytes,
+        /// The wall clock of the process that asked.
+        wall: Timestamp,
     },
     /// The API server stored a change of an object, whoever asked for it.
     Stored {
@@ -80,6 +86,8 @@ pub enum What {
         /// The answer's status.
         status: u16,
     },
+    /// A life of a guest began or ended.
+    Life(crate::vendor::Life),
     /// The webhook receiver took a delivery in.
     Webhook {
         /// The request.
@@ -93,6 +101,8 @@ pub enum What {
         ordinal: Ordinal,
         /// The answer's status; `None` if the connection failed.
         status: Option<u16>,
+        /// It is the very answer that the server gave, and all of it.
+        intact: bool,
     },
     /// A line of a process's audit log.
     Audit {
@@ -101,6 +111,15 @@ pub enum What {
         /// The line.
         line: Arc<Value>,
     },
+    /// Lines of a process's log, or anything else that it wrote for people.
+    Log {
+        /// Whose.
+        process: Process,
+        /// The text.
+        text: String,
+    },
+    /// From here on nothing goes wrong any more: every fault has ended, and nobody changes anything.
+    Calm,
     /// Something in the world changed that is no request: a guest came back, an outage began, a clock jumped.
     World(String),
 }
