@@ -32,6 +32,24 @@ use crate::{
 const DEFINITIONS_PAUSE: Duration = Duration::from_secs(5);
 /// What a watch may be late beyond twice its timeout before the operator says that it is not ready.
 const WATCH_MARGIN: Duration = Duration::from_secs(15);
+/// A watch that did nothing at all for three times its timeout and this is stuck, and only a restart helps. One that is in
+/// order does something at least once in its timeout and 14 s: five more before it is given up, a pause of at most eight
+/// after an error, and one between two starts. While the API server is away it asks again and again, which is no reason
+/// for a restart: that would help nobody and cost what this process remembers.
+const STUCK_MARGIN: Duration = Duration::from_secs(60);
+/// The watches, and the names of their checks: whether the API server is heard, and whether they go round.
+const WATCHES: [(WatchedKind, &str, &str); 2] = [
+    (
+        WatchedKind::GuestTermination,
+        "watch of GuestTerminations",
+        "loop of the watch of GuestTerminations",
+    ),
+    (
+        WatchedKind::GenesysConnection,
+        "watch of GenesysConnections",
+        "loop of the watch of GenesysConnections",
+    ),
+];
 /// Events about objects that cannot be read, at a time.
 const SIDE_NOTICES: usize = 16;
 /// How often the runtime shows that it goes round.
@@ -80,12 +98,10 @@ pub async fn run(
     let chance = Chance::new(seams.seed);
     let definitions = health.readiness("definitions");
     let listed = health.readiness("listed");
-    let bound = 2 * Duration::from_secs(settings.pacing.watch_timeout_seconds.into()) + WATCH_MARGIN;
-    for (name, kind) in [
-        ("watch of GuestTerminations", WatchedKind::GuestTermination),
-        ("watch of GenesysConnections", WatchedKind::GenesysConnection),
-    ] {
-        health.readiness_check(name, heard_within(metrics.watch(kind), bound));
+    let watch_timeout = Duration::from_secs(settings.pacing.watch_timeout_seconds.into());
+    for (kind, name, _) in WATCHES {
+        let heard = metrics.watch(kind).heard;
+        health.readiness_check(name, heard_within(heard, 2 * watch_timeout + WATCH_MARGIN));
     }
     let heartbeat = LastHeard::new(seams.clock.clone());
     health.liveness_check("runtime", heard_within(heartbeat.clone(), HEARTBEAT_BOUND));
@@ -125,6 +141,12 @@ pub async fn run(
         work: Default::default(),
         upkeep: Default::default(),
     });
+    // Not earlier: there was nothing that could go round.
+    for (kind, _, name) in WATCHES {
+        let tried = shared.metrics.watch(kind).tried;
+        tried.mark();
+        health.liveness_check(name, heard_within(tried, 3 * watch_timeout + STUCK_MARGIN));
+    }
     let (terminations_listed, terminations) = oneshot::channel();
     let (connections_listed, connections) = oneshot::channel();
     tasks.spawn(

@@ -41,10 +41,10 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
         field_selector: Some(OPEN_WORK.to_owned()),
         ..settings(&shared)
     };
-    let heard = shared.metrics.watch(WatchedKind::GuestTermination);
+    let pulse = shared.metrics.watch(WatchedKind::GuestTermination);
     let mut events = shared
         .cluster
-        .watch::<GuestTermination>(&settings, jitter(&shared), heard);
+        .watch::<GuestTermination>(&settings, jitter(&shared), pulse);
     while let Some(event) = events.next().await {
         match event {
             WatchEvent::ListBegan => shared.lock().index.list_began(),
@@ -100,10 +100,10 @@ fn doubt(state: &mut State, uid: &Uid) {
 pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
     let mut listed = Some(listed);
     let mut listing: BTreeSet<(ConnectionName, Arc<str>)> = BTreeSet::new();
-    let heard = shared.metrics.watch(WatchedKind::GenesysConnection);
+    let pulse = shared.metrics.watch(WatchedKind::GenesysConnection);
     let mut events = shared
         .cluster
-        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), heard);
+        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), pulse);
     while let Some(event) = events.next().await {
         match event {
             WatchEvent::ListBegan => {

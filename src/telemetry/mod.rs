@@ -4,9 +4,10 @@ pub mod audit;
 pub mod health;
 pub mod logs;
 pub mod metrics;
+pub mod panics;
 mod staleness;
 
-pub use staleness::LastHeard;
+pub use staleness::{LastHeard, WatchPulse};
 
 /// `text` with every control character, and every character that reorders or breaks lines, as a JSON escape.
 ///
