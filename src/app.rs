@@ -20,7 +20,7 @@ use crate::{
     genesys::VendorClient,
     supervisor::{Ended, Supervisor},
     telemetry::{
-        LastHeard,
+        LastHeard, Streak,
         audit::AuditLog,
         health::{Health, heard_within},
         metrics::{Metrics, WatchedKind},
@@ -32,11 +32,6 @@ use crate::{
 const DEFINITIONS_PAUSE: Duration = Duration::from_secs(5);
 /// What a watch may be late beyond twice its timeout before the operator says that it is not ready.
 const WATCH_MARGIN: Duration = Duration::from_secs(15);
-/// A watch that did nothing at all for three times its timeout and this is stuck, and only a restart helps. One that is in
-/// order does something at least once in its timeout and 14 s: five more before it is given up, a pause of at most eight
-/// after an error, and one between two starts. While the API server is away it asks again and again, which is no reason
-/// for a restart: that would help nobody and cost what this process remembers.
-const STUCK_MARGIN: Duration = Duration::from_secs(60);
 /// The watches, and the names of their checks: whether the API server is heard, and whether they go round.
 const WATCHES: [(WatchedKind, &str, &str); 2] = [
     (
@@ -50,13 +45,12 @@ const WATCHES: [(WatchedKind, &str, &str); 2] = [
         "loop of the watch of GenesysConnections",
     ),
 ];
+/// So many status writes in a row that fail are no accident of one object.
+const FAILED_WRITES: u32 = 3;
 /// Events about objects that cannot be read, at a time.
 const SIDE_NOTICES: usize = 16;
 /// How often the runtime shows that it goes round.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A runtime that has not gone round for so long is stuck, and only a restart helps.
-const HEARTBEAT_BOUND: Duration = Duration::from_secs(30);
-
 /// What the world is reached through.
 pub struct Seams {
     /// Time.
@@ -99,12 +93,20 @@ pub async fn run(
     let definitions = health.readiness("definitions");
     let listed = health.readiness("listed");
     let watch_timeout = Duration::from_secs(settings.pacing.watch_timeout_seconds.into());
+    let stuck_watch = 3 * watch_timeout + settings.pacing.stuck_margin;
     for (kind, name, _) in WATCHES {
         let heard = metrics.watch(kind).heard;
         health.readiness_check(name, heard_within(heard, 2 * watch_timeout + WATCH_MARGIN));
     }
+    let audit_failures = Streak::new(seams.clock.clone());
+    health.readiness_check("audit log", audit_failures.fewer_than(1));
+    let write_failures = Streak::new(seams.clock.clone());
+    health.readiness_check("status writes", write_failures.fewer_than(FAILED_WRITES));
     let heartbeat = LastHeard::new(seams.clock.clone());
-    health.liveness_check("runtime", heard_within(heartbeat.clone(), HEARTBEAT_BOUND));
+    health.liveness_check(
+        "runtime",
+        heard_within(heartbeat.clone(), settings.pacing.stuck_runtime),
+    );
 
     let mut tasks = Supervisor::new();
     let clock = seams.clock.clone();
@@ -132,6 +134,8 @@ pub async fn run(
         cluster,
         http: seams.http,
         audit,
+        audit_failures,
+        write_failures,
         metrics,
         chance,
         leadership,
@@ -145,7 +149,7 @@ pub async fn run(
     for (kind, _, name) in WATCHES {
         let tried = shared.metrics.watch(kind).tried;
         tried.mark();
-        health.liveness_check(name, heard_within(tried, 3 * watch_timeout + STUCK_MARGIN));
+        health.liveness_check(name, heard_within(tried, stuck_watch));
     }
     let (terminations_listed, terminations) = oneshot::channel();
     let (connections_listed, connections) = oneshot::channel();

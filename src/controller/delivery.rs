@@ -112,6 +112,23 @@ impl Shared {
         fact
     }
 
+    /// A try panicked. If that was before anything came of it, it has failed; what came of it is written later.
+    pub(super) async fn record_panic(&self, delivery: &Delivery) -> (After, Vec<Notice>) {
+        let Some((entry, webhook, Ok(request))) = self.delivery(delivery) else {
+            return (After::Nothing, Vec::new());
+        };
+        if entry.memory.tried.contains_key(&webhook.name) {
+            return (After::Again(self.rest_of_a_panic()), Vec::new());
+        }
+        let fact = self.remember_try(delivery, WebhookAnswer::Panicked);
+        self.record_delivery(delivery, &request, &fact).await
+    }
+
+    /// When something that panicked is tried again.
+    pub(super) fn rest_of_a_panic(&self) -> Moment {
+        self.moment() + self.settings.policy.backoff(u32::MAX, 1.0, None)
+    }
+
     /// The object and the pending webhook, if there still are such.
     fn delivery(&self, delivery: &Delivery) -> Option<(Entry, WebhookDelivery, Result<Arc<Request>, Invalid>)> {
         let entry = self.lock().index.get(&delivery.uid)?.clone();

@@ -13,6 +13,7 @@ use super::{
     shared::{Shared, State},
 };
 use crate::{
+    cluster::Notice,
     schedule::{Moment, Uid, outbox::Delivery, queue::Turn},
     telemetry::metrics::{BreakerState, QueueState},
     termination::{evolve::evolve, fact::Fact, records},
@@ -139,43 +140,39 @@ async fn take_turn(shared: Arc<Shared>, turn: Turn) {
 
 /// One pass. A panic in it is a condition of that object and nothing else.
 async fn guarded(shared: &Shared, pass: &mut Pass<'_>) -> Next {
-    match AssertUnwindSafe(pass.run()).catch_unwind().await {
-        Ok(next) => next,
-        Err(_) => {
-            shared.metrics.panic();
-            let uid = pass.uid.clone();
-            tracing::error!(%uid, "a pass panicked; its object rests for minutes. This is a bug.");
-            let jitter = shared.chance.share();
-            let pause = shared.settings.policy.backoff(u32::MAX, jitter, None);
-            let entry = {
-                let mut state = shared.lock();
-                if let Some(entry) = state.index.get_mut(&uid) {
-                    // Whether a call had left is not known any more: the intent is looked after like somebody else's.
-                    entry.memory.intent = None;
-                    entry.memory.look = None;
-                }
-                state.index.get(&uid).cloned()
-            };
-            if let Some(Entry {
-                object,
-                request: Ok(request),
-                ..
-            }) = entry
-            {
-                let old = object.status.clone().unwrap_or_default();
-                let next = evolve(
-                    &request,
-                    &old,
-                    &Fact::Panicked { jitter },
-                    shared.now(),
-                    &shared.settings.policy,
-                );
-                if next != old {
-                    let recorded = shared.write_status(&uid, &object, next, Holds::Nothing).await;
-                    pass.after(recorded);
-                }
-            }
-            Next::at(shared.moment() + pause)
+    if let Ok(next) = AssertUnwindSafe(pass.run()).catch_unwind().await {
+        return next;
+    }
+    let uid = pass.uid.clone();
+    tracing::error!(%uid, "a pass panicked; its object rests for minutes. This is a bug.");
+    let jitter = shared.chance.share();
+    let pause = shared.settings.policy.backoff(u32::MAX, jitter, None);
+    if let Some(entry) = shared.lock().index.get_mut(&uid) {
+        // Whether a call had left is not known any more: the intent is looked after like somebody else's.
+        entry.memory.intent = None;
+        entry.memory.look = None;
+    }
+    let told = AssertUnwindSafe(tell_of_panic(shared, pass, jitter));
+    if told.catch_unwind().await.is_err() {
+        tracing::error!(%uid, "the same object makes its condition panic, too; it says nothing of this");
+    }
+    Next::at(shared.moment() + pause)
+}
+
+async fn tell_of_panic(shared: &Shared, pass: &mut Pass<'_>, jitter: f64) {
+    let entry = shared.lock().index.get(&pass.uid).cloned();
+    if let Some(Entry {
+        object,
+        request: Ok(request),
+        ..
+    }) = entry
+    {
+        let old = object.status.clone().unwrap_or_default();
+        let (fact, policy) = (Fact::Panicked { jitter }, &shared.settings.policy);
+        let next = evolve(&request, &old, &fact, shared.now(), policy);
+        if next != old {
+            let recorded = shared.write_status(&pass.uid, &object, next, Holds::Nothing).await;
+            pass.after(recorded);
         }
     }
 }
@@ -254,11 +251,10 @@ pub(super) fn forget(state: &mut State, uid: &Uid) {
 
 async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
     let tried = AssertUnwindSafe(shared.try_delivery(&delivery)).catch_unwind().await;
-    let (after, notices) = tried.unwrap_or_else(|_| {
-        shared.metrics.panic();
-        tracing::error!(uid = %delivery.uid, webhook = %delivery.webhook, "a delivery panicked; it rests for minutes. This is a bug.");
-        (After::Again(shared.moment() + shared.settings.policy.backoff(u32::MAX, 1.0, None)), Vec::new())
-    });
+    let (after, notices) = match tried {
+        Ok(tried) => tried,
+        Err(_) => after_panic(&shared, &delivery).await,
+    };
     {
         let mut state = shared.lock();
         let endpoint = state.outbox.done(&delivery);
@@ -273,4 +269,12 @@ async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
     }
     shared.work.notify_one();
     shared.publish(&notices).await;
+}
+
+/// A try that panicked is a try that failed, of that webhook and nothing else.
+async fn after_panic(shared: &Shared, delivery: &Delivery) -> (After, Vec<Notice>) {
+    let (uid, webhook) = (&delivery.uid, &delivery.webhook);
+    tracing::error!(%uid, %webhook, "the try of a webhook panicked; it counts as one that failed. This is a bug.");
+    let told = AssertUnwindSafe(shared.record_panic(delivery)).catch_unwind().await;
+    told.unwrap_or_else(|_| (After::Again(shared.rest_of_a_panic()), Vec::new()))
 }

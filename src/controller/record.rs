@@ -52,8 +52,7 @@ impl Shared {
         let written = next.clone();
         let outcome = next.outcome.filter(|_| next.is_finished() && !old.is_finished());
         let write = self.cluster.replace_status(object, next).await;
-        self.metrics
-            .status_write(WatchedKind::GuestTermination, (&write).into());
+        self.note_write(WatchedKind::GuestTermination, &write);
         match write {
             StatusWrite::Written(stored) => {
                 if let Some(outcome) = outcome {
@@ -134,10 +133,28 @@ impl Shared {
     /// # Errors
     /// It could not be written.
     pub(super) fn audit_line(&self, now: Timestamp, line: &Map<String, Value>) -> std::io::Result<()> {
-        self.audit.write(now, line).inspect_err(|error| {
-            self.metrics.audit_failure();
-            tracing::error!(%error, "an audit line could not be written; nothing is done without it");
-        })
+        let written = self.audit.write(now, line);
+        match &written {
+            Ok(()) => self.audit_failures.worked(),
+            Err(error) => {
+                self.audit_failures.failed(error.to_string());
+                self.metrics.audit_failure();
+                tracing::error!(%error, "an audit line could not be written; nothing is done without it");
+            }
+        }
+        written
+    }
+
+    /// Tells the probes and the metrics what came of a status write.
+    pub(super) fn note_write<T>(&self, kind: WatchedKind, write: &StatusWrite<T>) {
+        self.metrics.status_write(kind, write.into());
+        match write {
+            StatusWrite::Written(_) | StatusWrite::Conflict | StatusWrite::Gone => self.write_failures.worked(),
+            StatusWrite::Throttled(_) => self.write_failures.failed("throttled (429)"),
+            // The server's words name objects and users, and the probes are read by anybody.
+            StatusWrite::Refused { code, .. } => self.write_failures.failed(format!("refused ({code})")),
+            StatusWrite::Unanswered(why) => self.write_failures.failed(format!("not answered: {why}")),
+        }
     }
 
     /// Reads an object after a conflict, or after its watch let it go.

@@ -22,7 +22,7 @@ use crate::{
         outbox::{Delivery, Outbox},
         queue::Queue,
     },
-    telemetry::{audit::AuditLog, metrics::Metrics},
+    telemetry::{Streak, audit::AuditLog, metrics::Metrics},
     transport::HttpService,
 };
 
@@ -42,6 +42,10 @@ pub struct Shared {
     pub publisher: Publisher,
     /// The audit log.
     pub audit: AuditLog,
+    /// Audit lines that could not be written, in a row.
+    pub audit_failures: Streak,
+    /// Status writes that the API server did not carry out, in a row.
+    pub write_failures: Streak,
     /// The metrics.
     pub metrics: Metrics,
     /// Chance.

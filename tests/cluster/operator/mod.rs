@@ -15,6 +15,8 @@ mod lifecycle_faults;
 mod lifecycle_stage;
 mod outage;
 mod process;
+mod supervision;
+mod supervision_stage;
 mod suspend;
 mod throttling;
 mod webhooks;
