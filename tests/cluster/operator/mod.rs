@@ -16,6 +16,7 @@ mod lifecycle_stage;
 mod outage;
 mod process;
 mod supervision;
+mod supervision_process;
 mod supervision_stage;
 mod suspend;
 mod throttling;
