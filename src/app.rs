@@ -4,14 +4,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::SharedClock,
+    clock::{Reading, SharedClock},
     cluster::{Cluster, Compatibility, Publisher},
     controller::{
-        dispatch, keeper,
+        dispatch, keeper, moments,
         settings::{Chance, Leadership, Settings},
         shared::{Shared, State},
         signing_keys::SigningKeysCache,
@@ -109,11 +109,19 @@ pub async fn run(
     );
 
     let mut tasks = Supervisor::new();
-    let clock = seams.clock.clone();
+    let (clock, jumped) = (seams.clock.clone(), Arc::new(Notify::new()));
+    let jumps = jumped.clone();
     tasks.spawn("the heartbeat", async move {
+        let mut before = Reading::of(clock.as_ref());
         loop {
             heartbeat.mark();
             clock.sleep(HEARTBEAT).await;
+            let now = Reading::of(clock.as_ref());
+            if moments::jumped(before, now) {
+                tracing::warn!("the wall clock jumped; deadlines are looked at anew, and waits go on as they were");
+                jumps.notify_one();
+            }
+            before = now;
         }
     });
     let fitting = wait_for_definitions(&cluster, &seams.clock, &definitions);
@@ -144,6 +152,7 @@ pub async fn run(
         side_notices: Arc::new(Semaphore::new(SIDE_NOTICES)),
         work: Default::default(),
         upkeep: Default::default(),
+        jumped,
     });
     // Not earlier: there was nothing that could go round.
     for (kind, _, name) in WATCHES {

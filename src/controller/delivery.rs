@@ -72,8 +72,10 @@ impl Shared {
             .destination(&entry.connection(), pinned, &webhook.name);
         // Where there is nothing left to be tried, there is nothing to wait for.
         let waits = !matches!(destination, Destination::Removed | Destination::Replaced);
-        let due = webhook.next_attempt_time.as_ref().map(|due| due.0);
-        if let Some(due) = due.filter(|due| waits && *due > self.now()) {
+        let reading = self.reading();
+        let told = |due| entry.memory.moments.webhook(&webhook.name, due, reading);
+        let due = webhook.next_attempt_time.as_ref().map(|due| told(due.0));
+        if let Some(due) = due.filter(|due| waits && *due > reading.wall) {
             return Err(self.moment_of(due));
         }
         let later = self.moment() + DEPENDENCY_PAUSE;
@@ -219,7 +221,7 @@ impl Shared {
             }
             let next = evolve(request, &entry.status(), fact, self.now(), &self.settings.policy);
             if entry.deleted {
-                return (self.keep_in_memory(delivery, &entry, next), Vec::new());
+                return (self.keep_in_memory(delivery, next), Vec::new());
             }
             let recorded = if entry.doubtful {
                 self.read_again(&delivery.uid, &entry.object).await
@@ -239,15 +241,14 @@ impl Shared {
     }
 
     /// The object was deleted: what is left of its deliveries lives in memory, for a bounded time.
-    fn keep_in_memory(&self, delivery: &Delivery, entry: &Entry, next: crate::api::GuestTerminationStatus) -> After {
+    fn keep_in_memory(&self, delivery: &Delivery, next: crate::api::GuestTerminationStatus) -> After {
         let pending = next.webhooks.iter().find(|webhook| webhook.name == *delivery.webhook);
         let due = pending
             .filter(|webhook| webhook.state == WebhookState::Pending)
             .and_then(|webhook| webhook.next_attempt_time.clone());
-        let mut object = entry.object.as_ref().clone();
-        object.status = Some(next);
+        let reading = self.reading();
         if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
-            entry.object = Arc::new(object);
+            entry.keep(next, reading);
             entry.memory.tried.remove(delivery.webhook.as_ref());
         }
         due.map_or(After::Nothing, |due| After::Again(self.moment_of(due.0)))

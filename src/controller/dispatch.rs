@@ -40,6 +40,7 @@ pub async fn run(shared: Arc<Shared>) {
             Some(done) = passes.join_next(), if !passes.is_empty() => supervise(done),
             Some(done) = tries.join_next(), if !tries.is_empty() => supervise(done),
             () = shared.work.notified() => {}
+            () = shared.jumped.notified() => shared.clock_jumped(),
             () = timer => {}
         }
     }

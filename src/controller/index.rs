@@ -12,8 +12,10 @@ use std::{
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 
+use super::moments::{Moments, retell};
 use crate::{
     api::{ConnectionKind, GuestTermination, GuestTerminationStatus, WebhookState},
+    clock::Reading,
     cluster::Identity,
     schedule::{Moment, Uid},
     termination::{
@@ -56,6 +58,8 @@ pub struct Memory {
     pub look: Option<SeenLook>,
     /// What happened and is not in the status yet.
     pub kept: Option<Fact>,
+    /// What the instants of the status are on the monotonic clock.
+    pub moments: Moments,
     /// The own open intent.
     pub intent: Option<OwnIntent>,
     /// Own intents whose calls will never leave, and why.
@@ -138,6 +142,12 @@ impl Entry {
         self.object.status.clone().unwrap_or_default()
     }
 
+    /// The status, or an empty one, its instants told by the wall clock as it goes now: what a decision goes by. What is
+    /// written starts from [`Entry::status`].
+    pub fn status_told(&self, now: Reading) -> GuestTerminationStatus {
+        self.memory.moments.told(self.status(), now)
+    }
+
     /// Whether its owner has deleted it, though somebody's finalizer may keep it for a while.
     pub fn is_leaving(&self) -> bool {
         self.deleted || self.object.metadata.deletion_timestamp.is_some()
@@ -188,7 +198,7 @@ impl Entry {
     }
 
     /// The last look, as the pure core wants to know it. A look through another connection is no look at all.
-    pub fn look(&self, now: Moment, connection: Option<&str>) -> Option<LastLook> {
+    pub fn look(&self, now: Reading, connection: Option<&str>) -> Option<LastLook> {
         let look = self
             .memory
             .look
@@ -196,8 +206,14 @@ impl Entry {
             .filter(|look| connection == Some(look.connection.as_ref()))?;
         Some(LastLook {
             verdict: look.verdict.clone(),
-            at: look.at,
-            age: now.saturating_sub(look.moment),
+            at: {
+                let then = Reading {
+                    wall: look.at,
+                    monotonic: look.moment,
+                };
+                retell(look.at, then.offset(), now)
+            },
+            age: now.monotonic.saturating_sub(look.moment),
             failures: look.failures,
             jitter: look.jitter,
         })
@@ -215,11 +231,24 @@ impl Entry {
         pending.map(|webhook| webhook.name.clone()).collect()
     }
 
-    fn take(&mut self, object: GuestTermination, now: Moment) {
+    fn take(&mut self, object: GuestTermination, now: Reading) {
         self.request = Request::parse(&object).map(Arc::new);
         self.object = Arc::new(object);
         self.settle_unanswered();
-        self.notice_intent(now);
+        self.learn(now);
+    }
+
+    /// The object was deleted: what becomes of its status lives in memory alone.
+    pub fn keep(&mut self, status: GuestTerminationStatus, now: Reading) {
+        let mut object = self.object.as_ref().clone();
+        object.status = Some(status);
+        self.object = Arc::new(object);
+        self.learn(now);
+    }
+
+    fn learn(&mut self, now: Reading) {
+        self.memory.moments.learn(&self.status(), now);
+        self.notice_intent(now.monotonic);
     }
 
     /// A write that was not answered and is found stored has done its work: what it holds must not be applied twice.
@@ -298,6 +327,11 @@ impl Index {
         self.entries.get_mut(uid)
     }
 
+    /// The uids of all objects.
+    pub fn uids(&self) -> impl Iterator<Item = &Uid> {
+        self.entries.keys()
+    }
+
     /// The uids of the objects that use a connection.
     pub fn users(&self, connection: &ConnectionName) -> Vec<Uid> {
         self.by_connection
@@ -308,7 +342,7 @@ impl Index {
 
     /// Takes in what a read found that was begun when `before` was known. Unlike an event it is the last word, older or
     /// not, unless news came in between; and it is no part of a listing.
-    pub fn read(&mut self, uid: &Uid, object: GuestTermination, before: &GuestTermination, now: Moment) {
+    pub fn read(&mut self, uid: &Uid, object: GuestTermination, before: &GuestTermination, now: Reading) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let unchanged = entry.object.metadata.resource_version == before.metadata.resource_version;
         if unchanged || is_newer(&object.metadata, &entry.object.metadata) {
@@ -326,7 +360,7 @@ impl Index {
     }
 
     /// Takes in a version that the watch told of.
-    pub fn see(&mut self, object: GuestTermination, now: Moment) -> Option<(Uid, Taken)> {
+    pub fn see(&mut self, object: GuestTermination, now: Reading) -> Option<(Uid, Taken)> {
         let uid: Uid = object.metadata.uid.as_deref()?.into();
         if let Some(listing) = &mut self.listing {
             listing.insert(uid.clone());
@@ -343,7 +377,7 @@ impl Index {
             }
             None => {
                 let mut entry = Entry::new(object);
-                entry.notice_intent(now);
+                entry.learn(now);
                 self.by_connection
                     .entry(entry.connection())
                     .or_default()
@@ -356,7 +390,7 @@ impl Index {
     }
 
     /// Takes in the version that an own write made.
-    pub fn wrote(&mut self, uid: &Uid, object: GuestTermination, now: Moment) {
+    pub fn wrote(&mut self, uid: &Uid, object: GuestTermination, now: Reading) {
         if let Some(entry) = self.entries.get_mut(uid)
             && is_newer(&object.metadata, &entry.object.metadata)
         {

@@ -31,8 +31,6 @@ use crate::{
 const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a status that the API server did not take.
 const WRITE_PAUSE: Duration = Duration::from_secs(5);
-/// A timer that fires a moment early must not find the pause still on.
-const PAUSE_MARGIN: Duration = Duration::from_millis(5);
 
 /// How long a connection is left alone after a chore of it panicked.
 const PANIC_REST: Duration = Duration::from_secs(300);
@@ -103,7 +101,8 @@ fn plan(
     next: &mut Option<Moment>,
     is_left_alone: impl Fn(&ConnectionName) -> bool,
 ) -> Vec<(ConnectionName, Chore)> {
-    let (now, moment) = (shared.now(), shared.moment());
+    let now = shared.reading();
+    let moment = now.monotonic;
     let mut chores = Vec::new();
     let mut states = [0; ConnectionState::ALL.len()];
     let mut later = |due: Moment| *next = Some(next.map_or(due, |next| next.min(due)));
@@ -135,9 +134,9 @@ fn plan(
             }
             later(due);
         }
-        if let Some(until) = connection.paused_until.filter(|until| *until > now) {
+        if connection.pausing(moment).is_some() {
             // The end of a pause is news that nobody else brings.
-            later(moment + crate::termination::instants::between(now, until) + PAUSE_MARGIN);
+            later(connection.pause_ends);
         }
         let old = connection.object.status.clone().unwrap_or_default();
         let new = desired(connection, now);
@@ -234,7 +233,7 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         let Some(connection) = state.connections.get_mut(name) else {
             return;
         };
-        let status = desired(connection, shared.now());
+        let status = desired(connection, shared.reading());
         connection.used = false;
         (connection.object.clone(), status)
     };

@@ -44,8 +44,10 @@ impl Shared {
         next: GuestTerminationStatus,
         holds: Holds,
     ) -> Recorded {
+        // The instants of `next` are by this clock, whatever it does until the write is answered.
+        let reading = self.reading();
         let old = object.status.clone().unwrap_or_default();
-        let records = records::between(object, &old, &next, self.now());
+        let records = records::between(object, &old, &next, reading.wall);
         if holds != Holds::Intent && self.announce(uid, &records).is_err() {
             return Recorded::NotWritten(Duration::from_secs(1));
         }
@@ -58,9 +60,8 @@ impl Shared {
                 if let Some(outcome) = outcome {
                     self.metrics.outcome(outcome);
                 }
-                let moment = self.moment();
                 let mut state = self.lock();
-                state.index.wrote(uid, *stored, moment);
+                state.index.wrote(uid, *stored, reading);
                 if let Some(entry) = state.index.get_mut(uid) {
                     entry.memory.failed_writes = 0;
                     entry.made_durable(&holds);
@@ -166,9 +167,9 @@ impl Shared {
         );
         match self.cluster.get::<GuestTermination>(namespace, name).await {
             Ok(Some(fresh)) if fresh.metadata.uid.as_deref() == Some(uid.as_ref()) => {
-                let moment = self.moment();
+                let reading = self.reading();
                 let mut state = self.lock();
-                state.index.read(uid, fresh, object, moment);
+                state.index.read(uid, fresh, object, reading);
                 self.sync_outbox(&mut state, uid);
                 Recorded::Overtaken
             }

@@ -14,7 +14,7 @@ use super::{
     signing_keys::SigningKeysCache,
 };
 use crate::{
-    clock::SharedClock,
+    clock::{Reading, SharedClock},
     cluster::{Cluster, Publisher},
     genesys::VendorClient,
     schedule::{
@@ -64,6 +64,8 @@ pub struct Shared {
     pub work: Notify,
     /// There may be something to do about a connection.
     pub upkeep: Notify,
+    /// The wall clock jumped.
+    pub jumped: Arc<Notify>,
     /// What the loops change; see [`Shared::lock`].
     pub state: Mutex<State>,
 }
@@ -107,6 +109,20 @@ impl Shared {
     /// The monotonic clock's time.
     pub fn moment(&self) -> Moment {
         self.clock.monotonic()
+    }
+
+    /// Both clocks.
+    pub fn reading(&self) -> Reading {
+        Reading::of(self.clock.as_ref())
+    }
+
+    /// The wall clock jumped: whatever waits for an instant that somebody else named is looked at anew.
+    pub(super) fn clock_jumped(&self) {
+        let mut state = self.lock();
+        let uids: Vec<_> = state.index.uids().cloned().collect();
+        for uid in uids {
+            state.queue.wake(&uid);
+        }
     }
 
     /// The monotonic moment of a wall-clock instant, as things stand now.
@@ -195,7 +211,8 @@ impl Shared {
                 uid: uid.clone(),
                 webhook: webhook.into(),
             };
-            let due = due.map_or(Moment::ZERO, |due| self.moment_of(due));
+            let told = |due| entry.memory.moments.webhook(webhook, due, self.reading());
+            let due = due.map_or(Moment::ZERO, |due| self.moment_of(told(due)));
             let webhook = delivery.webhook.clone();
             state.outbox.offer(delivery, (endpoint.clone(), webhook), due);
         }

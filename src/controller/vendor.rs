@@ -207,7 +207,7 @@ impl Pass<'_> {
             Err(why) => return self.withhold(why),
         };
         let termination = &sight.request.termination;
-        let mut sent_at = self.shared.now();
+        let mut sent = self.shared.reading();
         self.tokens -= 1;
         let mut answer = self.shared.vendor.terminate(&target, &token, termination).await;
         self.count(
@@ -226,7 +226,7 @@ impl Pass<'_> {
                     .inspect_err(|_| self.give_back(&view))
                     .is_ok();
             if let (Some((target, token)), true) = (fresh, fenced) {
-                sent_at = self.shared.now();
+                sent = self.shared.reading();
                 answer = self.shared.vendor.terminate(&target, &token, termination).await;
                 self.count(
                     metrics::Operation::Terminate,
@@ -259,7 +259,7 @@ impl Pass<'_> {
             id: own.id,
             number,
             started_at: own.began,
-            sent_at,
+            sent_at: sent.wall,
         };
         let context = Context {
             connection: view.pin.clone(),
@@ -274,6 +274,7 @@ impl Pass<'_> {
                 context,
             });
             entry.memory.intent = None;
+            entry.memory.moments.sent(sent);
         }
         Flow::On
     }

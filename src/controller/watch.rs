@@ -70,9 +70,9 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
 }
 
 fn see(shared: &Shared, object: GuestTermination) {
-    let moment = shared.moment();
+    let reading = shared.reading();
     let mut state = shared.lock();
-    if let Some((uid, Taken::News)) = state.index.see(object, moment) {
+    if let Some((uid, Taken::News)) = state.index.see(object, reading) {
         shared.sync_outbox(&mut state, &uid);
         state.queue.wake(&uid);
     }
@@ -157,7 +157,15 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
         .see(object, shared.settings.allow_insecure_endpoints)?;
     match &change {
         Change::Nothing => return Some((name, uid)),
-        Change::New(Some(former)) => state.queue.remove_connection(former),
+        Change::New(former) => {
+            if let Some(former) = former {
+                state.queue.remove_connection(former);
+            }
+            // A pause outlives the process that was asked for it.
+            if let Some(connection) = state.connections.get_mut(&name) {
+                connection.resume_pause(now, moment);
+            }
+        }
         Change::Edited { not_found: true } => {
             for user in state.index.users(&name) {
                 if let Some(entry) = state.index.get_mut(&user) {
@@ -165,14 +173,7 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
                 }
             }
         }
-        Change::New(None) | Change::Edited { not_found: false } => {}
-    }
-    if let Some(connection) = state.connections.get_mut(&name)
-        && let Some(until) = connection.paused_until.filter(|until| *until > now)
-    {
-        // A pause outlives the process that was asked for it.
-        let resting = moment + crate::termination::instants::between(now, until);
-        connection.resting_until = connection.resting_until.max(resting);
+        Change::Edited { not_found: false } => {}
     }
     shared.settle_lane(&mut state, &name, moment);
     shared.wake_users(&mut state, &name);

@@ -3,6 +3,7 @@
 mod answers;
 mod answers_uncertain;
 mod at_scale;
+mod clocks;
 mod connections;
 mod connections_credentials;
 mod deadlines;
