@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     cluster::{Cluster, Compatibility, Publisher},
     controller::{
         dispatch, keeper, moments,
+        notices::{self, Notices},
         settings::{Chance, Leadership, Settings},
         shared::{Shared, State},
         signing_keys::SigningKeysCache,
@@ -47,8 +48,8 @@ const WATCHES: [(WatchedKind, &str, &str); 2] = [
 ];
 /// So many status writes in a row that fail are no accident of one object.
 const FAILED_WRITES: u32 = 3;
-/// Events about objects that cannot be read, at a time.
-const SIDE_NOTICES: usize = 16;
+/// How long the end waits for the last Events.
+const LAST_EVENTS: Duration = Duration::from_secs(3);
 /// How often the runtime shows that it goes round.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What the world is reached through.
@@ -149,7 +150,7 @@ pub async fn run(
         leadership,
         stopping: stopping.clone(),
         signing_keys: SigningKeysCache::default(),
-        side_notices: Arc::new(Semaphore::new(SIDE_NOTICES)),
+        notices: Notices::default(),
         work: Default::default(),
         upkeep: Default::default(),
         jumped,
@@ -170,8 +171,11 @@ pub async fn run(
         "the watch of the connections",
         watch::connections(shared.clone(), connections_listed),
     );
+    tasks.spawn("the publisher of Events", notices::run(shared.clone()));
     tasks.spawn_draining("the keeper of the connections", keeper::run(shared.clone()));
+    let works = shared.clone();
     tasks.spawn_draining("the dispatcher", async move {
+        let shared = works;
         // Nothing begins before everything is known: objects with an open intent come before all other work.
         let both = async { terminations.await.is_ok() && connections.await.is_ok() };
         tokio::select! {
@@ -186,9 +190,16 @@ pub async fn run(
     });
     tokio::select! {
         biased;
-        () = stopping.cancelled() => tasks.drain().await,
-        ended = tasks.first_end() => Err(ended),
+        () = stopping.cancelled() => {}
+        ended = tasks.first_end() => return Err(ended),
     }
+    let drained = tasks.drain().await;
+    tokio::select! {
+        biased;
+        () = shared.notices.all_published() => {}
+        () = shared.clock.sleep(LAST_EVENTS) => {}
+    }
+    drained
 }
 
 /// Waits until the cluster stores every field that this version writes: without the intent's field, an intent would be

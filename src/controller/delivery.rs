@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     api::{GenesysConnection, WebhookDelivery, WebhookEndpoint, WebhookState},
-    cluster::Notice,
     schedule::{Moment, outbox::Delivery},
     telemetry::metrics::WebhookResult,
     termination::{
@@ -42,21 +41,21 @@ pub(super) enum After {
 }
 
 impl Shared {
-    /// Tries one delivery, if its time has come. Gives the Events back that it calls for.
-    pub(super) async fn try_delivery(&self, delivery: &Delivery) -> (After, Vec<Notice>) {
+    /// Tries one delivery, if its time has come.
+    pub(super) async fn try_delivery(&self, delivery: &Delivery) -> After {
         let Some((entry, webhook, request)) = self.delivery(delivery) else {
-            return (After::Nothing, Vec::new());
+            return After::Nothing;
         };
         let Ok(request) = request else {
             // A finished object's spec cannot be edited; a definition that was replaced let it.
-            return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new());
+            return After::Again(self.moment() + DEPENDENCY_PAUSE);
         };
         let fact = match entry.memory.tried.get(&webhook.name) {
             // Tried already: what came of it is not in the status yet.
             Some(fact) => fact.clone(),
             None => match self.answer(&entry, &webhook).await {
                 Ok(answer) => self.remember_try(delivery, answer),
-                Err(at) => return (After::Again(at), Vec::new()),
+                Err(at) => return After::Again(at),
             },
         };
         self.record_delivery(delivery, &request, &fact).await
@@ -115,12 +114,12 @@ impl Shared {
     }
 
     /// A try panicked. If that was before anything came of it, it has failed; what came of it is written later.
-    pub(super) async fn record_panic(&self, delivery: &Delivery) -> (After, Vec<Notice>) {
+    pub(super) async fn record_panic(&self, delivery: &Delivery) -> After {
         let Some((entry, webhook, Ok(request))) = self.delivery(delivery) else {
-            return (After::Nothing, Vec::new());
+            return After::Nothing;
         };
         if entry.memory.tried.contains_key(&webhook.name) {
-            return (After::Again(self.rest_of_a_panic()), Vec::new());
+            return After::Again(self.rest_of_a_panic());
         }
         let fact = self.remember_try(delivery, WebhookAnswer::Panicked);
         self.record_delivery(delivery, &request, &fact).await
@@ -210,18 +209,18 @@ impl Shared {
 
     /// Writes what came of a try. Until that is durable it is remembered, and the next turn of the delivery only writes:
     /// the endpoint has the message, and the books must say so.
-    async fn record_delivery(&self, delivery: &Delivery, request: &Request, fact: &Fact) -> (After, Vec<Notice>) {
+    async fn record_delivery(&self, delivery: &Delivery, request: &Request, fact: &Fact) -> After {
         for _ in 0..MAX_WRITES {
             let Some((entry, webhook, _)) = self.delivery(delivery) else {
-                return (After::Nothing, Vec::new());
+                return After::Nothing;
             };
             if !entry.memory.tried.contains_key(&webhook.name) {
                 // A write that was not answered has turned out to be stored.
-                return (After::Nothing, Vec::new());
+                return After::Nothing;
             }
             let next = evolve(request, &entry.status(), fact, self.now(), &self.settings.policy);
             if entry.deleted {
-                return (self.keep_in_memory(delivery, next), Vec::new());
+                return self.keep_in_memory(delivery, next);
             }
             let recorded = if entry.doubtful {
                 self.read_again(&delivery.uid, &entry.object).await
@@ -230,14 +229,14 @@ impl Shared {
                     .await
             };
             match recorded {
-                Recorded::Written(notices) => return (After::Nothing, notices),
+                Recorded::Written => return After::Nothing,
                 Recorded::Overtaken | Recorded::Gone => {}
                 Recorded::NotWritten(pause) | Recorded::Unknown(pause) => {
-                    return (After::Again(self.moment() + pause), Vec::new());
+                    return After::Again(self.moment() + pause);
                 }
             }
         }
-        (After::Again(self.moment() + OVERTAKEN_PAUSE), Vec::new())
+        After::Again(self.moment() + OVERTAKEN_PAUSE)
     }
 
     /// The object was deleted: what is left of its deliveries lives in memory, for a bounded time.

@@ -13,7 +13,6 @@ use super::{
     shared::{Shared, State},
 };
 use crate::{
-    cluster::Notice,
     schedule::{Moment, Uid, outbox::Delivery, queue::Turn},
     telemetry::metrics::{BreakerState, QueueState},
     termination::{evolve::evolve, fact::Fact, records},
@@ -133,10 +132,8 @@ async fn take_turn(shared: Arc<Shared>, turn: Turn) {
     let mut pass = Pass::new(&shared, &turn);
     let next = guarded(&shared, &mut pass).await;
     shared.metrics.pass();
-    let (tokens, notices) = (pass.tokens, pass.notices);
-    finish(&shared, &turn.uid, tokens, next);
+    finish(&shared, &turn.uid, pass.tokens, next);
     shared.work.notify_one();
-    shared.publish(&notices).await;
 }
 
 /// One pass. A panic in it is a condition of that object and nothing else.
@@ -252,7 +249,7 @@ pub(super) fn forget(state: &mut State, uid: &Uid) {
 
 async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
     let tried = AssertUnwindSafe(shared.try_delivery(&delivery)).catch_unwind().await;
-    let (after, notices) = match tried {
+    let after = match tried {
         Ok(tried) => tried,
         Err(_) => after_panic(&shared, &delivery).await,
     };
@@ -269,13 +266,12 @@ async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
         }
     }
     shared.work.notify_one();
-    shared.publish(&notices).await;
 }
 
 /// A try that panicked is a try that failed, of that webhook and nothing else.
-async fn after_panic(shared: &Shared, delivery: &Delivery) -> (After, Vec<Notice>) {
+async fn after_panic(shared: &Shared, delivery: &Delivery) -> After {
     let (uid, webhook) = (&delivery.uid, &delivery.webhook);
     tracing::error!(%uid, %webhook, "the try of a webhook panicked; it counts as one that failed. This is a bug.");
     let told = AssertUnwindSafe(shared.record_panic(delivery)).catch_unwind().await;
-    told.unwrap_or_else(|_| (After::Again(shared.rest_of_a_panic()), Vec::new()))
+    told.unwrap_or_else(|_| After::Again(shared.rest_of_a_panic()))
 }

@@ -14,9 +14,9 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp
 
 use super::moments::{Moments, retell};
 use crate::{
-    api::{ConnectionKind, GuestTermination, GuestTerminationStatus, WebhookState},
+    api::{ConnectionKind, GuestTermination, GuestTerminationStatus, Outcome, WebhookState},
     clock::Reading,
-    cluster::Identity,
+    cluster::{Identity, Notice},
     schedule::{Moment, Uid},
     termination::{
         answer::Look,
@@ -68,8 +68,10 @@ pub struct Memory {
     pub foreign: Option<(String, Moment)>,
     /// What came of tries of webhooks and is not in the status yet, by the webhook's name.
     pub tried: BTreeMap<String, Fact>,
-    /// Statuses whose write was not answered, and what each of them holds.
-    pub unanswered: Vec<(GuestTerminationStatus, Holds)>,
+    /// Statuses whose write was not answered.
+    pub unanswered: Vec<Unanswered>,
+    /// What is to be told of those that turned out to be stored.
+    pub overdue: Vec<Telling>,
     /// Writes that failed in a row.
     pub failed_writes: u32,
     /// When it was found to be deleted.
@@ -93,6 +95,26 @@ pub enum Holds {
     Nothing,
     /// What came of a try of that webhook.
     Try(String),
+}
+
+/// A status whose write was not answered.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// What was written.
+    pub written: GuestTerminationStatus,
+    /// What it holds.
+    pub holds: Holds,
+    /// What is to be told of it, if it is stored.
+    pub telling: Telling,
+}
+
+/// What is told of a status, once, when it is durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// How the termination ended, if it did with it.
+    pub outcome: Option<Outcome>,
+    /// Its Events.
+    pub notices: Vec<Notice>,
 }
 
 /// A look that was made.
@@ -265,11 +287,12 @@ impl Entry {
         };
         let (stored, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.memory.unanswered)
             .into_iter()
-            .partition(|(written, holds)| found(written, holds));
+            .partition(|unanswered| found(&unanswered.written, &unanswered.holds));
         // What an older event does not show may still be stored; only a read says that it is not.
         self.memory.unanswered = open;
-        for (_, holds) in stored {
-            self.made_durable(&holds);
+        for unanswered in stored {
+            self.made_durable(&unanswered.holds);
+            self.memory.overdue.push(unanswered.telling);
         }
     }
 

@@ -19,6 +19,7 @@ pub mod findings;
 pub mod index;
 pub mod keeper;
 pub mod moments;
+pub mod notices;
 pub mod pass;
 pub mod record;
 pub mod secrets;

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     api::{GuestTerminationStatus, Outcome},
-    cluster::Notice,
     schedule::{
         Moment, Uid,
         lane::{Ask, Class, Grant, TOKENS_OF_A_PASS},
@@ -66,8 +65,6 @@ pub(super) struct Pass<'a> {
     pub(super) tokens: u32,
     /// Its last look told nothing: another one is another pass's.
     pub(super) looked_in_vain: bool,
-    /// Events to be published when it is over.
-    pub(super) notices: Vec<Notice>,
 }
 
 /// What a pass knows of its object at one step.
@@ -87,7 +84,6 @@ impl<'a> Pass<'a> {
             grant: turn.grant.clone(),
             tokens,
             looked_in_vain: false,
-            notices: Vec::new(),
         }
     }
 
@@ -289,7 +285,7 @@ impl<'a> Pass<'a> {
             .write_status(&self.uid, &sight.entry.object, next, Holds::Kept)
             .await;
         match (&recorded, &fact) {
-            (Recorded::Written(_), _) => self.forget_withheld(&fact, &old),
+            (Recorded::Written, _) => self.forget_withheld(&fact, &old),
             // What time ended, an edit may still prolong: its end is told when it is written, or again.
             (_, Fact::Ended(_)) => self.forget_told_end(),
             _ => {}
@@ -298,14 +294,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Goes on after a write.
-    pub(super) fn after(&mut self, recorded: Recorded) -> Flow {
+    pub(super) fn after(&self, recorded: Recorded) -> Flow {
         match recorded {
-            Recorded::Written(notices) => {
-                self.notices.extend(notices);
-                Flow::On
-            }
             // Gone, too: what is kept of the object is told to the audit log.
-            Recorded::Overtaken | Recorded::Gone => Flow::On,
+            Recorded::Written | Recorded::Overtaken | Recorded::Gone => Flow::On,
             Recorded::NotWritten(pause) | Recorded::Unknown(pause) => self.later(pause),
         }
     }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{index::Holds, shared::Shared};
+use super::{
+    index::{Holds, Telling, Unanswered},
+    shared::{Shared, State},
+};
 use crate::{
     api::{GuestTermination, GuestTerminationStatus},
     cluster::{Notice, NoticeKind, ReadError, Regarding, StatusWrite},
@@ -22,8 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What came of bringing a status to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Recorded {
-    /// It is durable, and what the Events say of it.
-    Written(Vec<Notice>),
+    /// It is durable.
+    Written,
     /// Somebody else wrote; the newest version is known now.
     Overtaken,
     /// The object is gone.
@@ -52,16 +55,18 @@ impl Shared {
             return Recorded::NotWritten(Duration::from_secs(1));
         }
         let written = next.clone();
-        let outcome = next.outcome.filter(|_| next.is_finished() && !old.is_finished());
+        let telling = Telling {
+            outcome: next.outcome.filter(|_| next.is_finished() && !old.is_finished()),
+            notices: notices(object, &records),
+        };
         let write = self.cluster.replace_status(object, next).await;
         self.note_write(WatchedKind::GuestTermination, &write);
         match write {
             StatusWrite::Written(stored) => {
-                if let Some(outcome) = outcome {
-                    self.metrics.outcome(outcome);
-                }
+                self.tell(telling);
                 let mut state = self.lock();
                 state.index.wrote(uid, *stored, reading);
+                self.tell_overdue(&mut state, uid);
                 if let Some(entry) = state.index.get_mut(uid) {
                     entry.memory.failed_writes = 0;
                     entry.made_durable(&holds);
@@ -69,7 +74,7 @@ impl Shared {
                 self.sync_outbox(&mut state, uid);
                 drop(state);
                 self.work.notify_one();
-                Recorded::Written(notices(object, &records))
+                Recorded::Written
             }
             StatusWrite::Conflict => self.read_again(uid, object).await,
             StatusWrite::Gone => {
@@ -97,7 +102,11 @@ impl Shared {
                 let pause = self.pause_after_write(uid);
                 if let Some(entry) = self.lock().index.get_mut(uid) {
                     entry.doubtful = true;
-                    entry.memory.unanswered.push((written, holds));
+                    entry.memory.unanswered.push(Unanswered {
+                        written,
+                        holds,
+                        telling,
+                    });
                 }
                 Recorded::Unknown(pause)
             }
@@ -170,6 +179,7 @@ impl Shared {
                 let reading = self.reading();
                 let mut state = self.lock();
                 state.index.read(uid, fresh, object, reading);
+                self.tell_overdue(&mut state, uid);
                 self.sync_outbox(&mut state, uid);
                 Recorded::Overtaken
             }
@@ -203,10 +213,20 @@ impl Shared {
         Duration::from_secs(1 << doublings).min(LONGEST_PAUSE)
     }
 
-    /// Publishes Events. Best effort, and after everything that matters.
-    pub(super) async fn publish(&self, notices: &[Notice]) {
-        for notice in notices {
-            self.publisher.publish(notice).await;
+    /// Tells what became durable, once.
+    fn tell(&self, telling: Telling) {
+        if let Some(outcome) = telling.outcome {
+            self.metrics.outcome(outcome);
+        }
+        self.publish(telling.notices);
+    }
+
+    /// Tells what turned out to be durable though its write was not answered.
+    pub(super) fn tell_overdue(&self, state: &mut State, uid: &Uid) {
+        if let Some(entry) = state.index.get_mut(uid) {
+            for telling in std::mem::take(&mut entry.memory.overdue) {
+                self.tell(telling);
+            }
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::Connection,
     connections::{Connections, Destination},
     index::{ConnectionName, Entry, Index},
+    notices::Notices,
     settings::{Chance, Leadership, Settings},
     signing_keys::SigningKeysCache,
 };
@@ -58,8 +59,8 @@ pub struct Shared {
     pub stopping: CancellationToken,
     /// Signing keys that were read a moment ago.
     pub signing_keys: SigningKeysCache,
-    /// Events that are written beside the passes: at most so many at a time.
-    pub side_notices: Arc<Semaphore>,
+    /// Events on their way.
+    pub notices: Notices,
     /// There may be a turn to give.
     pub work: Notify,
     /// There may be something to do about a connection.

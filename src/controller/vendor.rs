@@ -167,7 +167,7 @@ impl Pass<'_> {
             .write_status(&self.uid, &sight.entry.object, next.clone(), Holds::Intent)
             .await;
         let mut withheld = None;
-        if let Recorded::Written(_) = recorded {
+        if recorded == Recorded::Written {
             let records = crate::termination::records::between(&sight.entry.object, &old, &next, self.shared.now());
             if self.shared.announce(&self.uid, &records).is_err() {
                 withheld = Some("The audit line of the call could not be written; the call was not sent.");
@@ -175,12 +175,12 @@ impl Pass<'_> {
         }
         if let Some(entry) = self.shared.lock().index.get_mut(&self.uid) {
             match (&recorded, withheld) {
-                (Recorded::Written(_), None) => {
+                (Recorded::Written, None) => {
                     entry.memory.withheld.remove(&id);
                     // The look is used up: after the call, whatever comes of it, another one is made.
                     entry.memory.look = None;
                 }
-                (Recorded::Written(_), Some(why)) => {
+                (Recorded::Written, Some(why)) => {
                     entry.memory.withheld.insert(id, why.to_owned());
                 }
                 // It may be stored all the same, and its call will not leave.

@@ -73,6 +73,7 @@ fn see(shared: &Shared, object: GuestTermination) {
     let reading = shared.reading();
     let mut state = shared.lock();
     if let Some((uid, Taken::News)) = state.index.see(object, reading) {
+        shared.tell_overdue(&mut state, &uid);
         shared.sync_outbox(&mut state, &uid);
         state.queue.wake(&uid);
     }
@@ -211,12 +212,7 @@ fn set_aside(shared: &Shared, uid: &Uid) {
 }
 
 /// An object that does not fit the types of this version is never acted on, and stops nothing else.
-fn undecodable<K: kube::Resource<DynamicType = ()>>(
-    shared: &Arc<Shared>,
-    kind: WatchedKind,
-    object: Identity,
-    error: &str,
-) {
+fn undecodable<K: kube::Resource<DynamicType = ()>>(shared: &Shared, kind: WatchedKind, object: Identity, error: &str) {
     shared.metrics.undecodable(kind);
     tracing::error!(%object, error, "an object does not fit this version's types; it is not acted on");
     let notice = Notice {
@@ -229,12 +225,5 @@ fn undecodable<K: kube::Resource<DynamicType = ()>>(
             "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
         ),
     };
-    // The watch waits for no Event. Where many are under way, this one is left out: they are best effort.
-    if let Ok(permit) = shared.side_notices.clone().try_acquire_owned() {
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            shared.publish(&[notice]).await;
-            drop(permit);
-        });
-    }
+    shared.publish([notice]);
 }
