@@ -4,14 +4,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::SharedClock,
+    clock::{Reading, SharedClock},
     cluster::{Cluster, Compatibility, Publisher},
     controller::{
-        dispatch, keeper,
+        dispatch, keeper, moments,
+        notices::{self, Notices},
         settings::{Chance, Leadership, Settings},
         shared::{Shared, State},
         signing_keys::SigningKeysCache,
@@ -20,7 +21,7 @@ use crate::{
     genesys::VendorClient,
     supervisor::{Ended, Supervisor},
     telemetry::{
-        LastHeard,
+        LastHeard, Streak,
         audit::AuditLog,
         health::{Health, heard_within},
         metrics::{Metrics, WatchedKind},
@@ -32,13 +33,25 @@ use crate::{
 const DEFINITIONS_PAUSE: Duration = Duration::from_secs(5);
 /// What a watch may be late beyond twice its timeout before the operator says that it is not ready.
 const WATCH_MARGIN: Duration = Duration::from_secs(15);
-/// Events about objects that cannot be read, at a time.
-const SIDE_NOTICES: usize = 16;
+/// The watches, and the names of their checks: whether the API server is heard, and whether they go round.
+const WATCHES: [(WatchedKind, &str, &str); 2] = [
+    (
+        WatchedKind::GuestTermination,
+        "watch of GuestTerminations",
+        "loop of the watch of GuestTerminations",
+    ),
+    (
+        WatchedKind::GenesysConnection,
+        "watch of GenesysConnections",
+        "loop of the watch of GenesysConnections",
+    ),
+];
+/// So many status writes in a row that fail are no accident of one object.
+const FAILED_WRITES: u32 = 3;
+/// How long the end waits for the last Events.
+const LAST_EVENTS: Duration = Duration::from_secs(3);
 /// How often the runtime shows that it goes round.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A runtime that has not gone round for so long is stuck, and only a restart helps.
-const HEARTBEAT_BOUND: Duration = Duration::from_secs(30);
-
 /// What the world is reached through.
 pub struct Seams {
     /// Time.
@@ -80,22 +93,36 @@ pub async fn run(
     let chance = Chance::new(seams.seed);
     let definitions = health.readiness("definitions");
     let listed = health.readiness("listed");
-    let bound = 2 * Duration::from_secs(settings.pacing.watch_timeout_seconds.into()) + WATCH_MARGIN;
-    for (name, kind) in [
-        ("watch of GuestTerminations", WatchedKind::GuestTermination),
-        ("watch of GenesysConnections", WatchedKind::GenesysConnection),
-    ] {
-        health.readiness_check(name, heard_within(metrics.watch(kind), bound));
+    let watch_timeout = Duration::from_secs(settings.pacing.watch_timeout_seconds.into());
+    let stuck_watch = 3 * watch_timeout + settings.pacing.stuck_margin;
+    for (kind, name, _) in WATCHES {
+        let heard = metrics.watch(kind).heard;
+        health.readiness_check(name, heard_within(heard, 2 * watch_timeout + WATCH_MARGIN));
     }
+    let audit_failures = Streak::new(seams.clock.clone());
+    health.readiness_check("audit log", audit_failures.fewer_than(1));
+    let write_failures = Streak::new(seams.clock.clone());
+    health.readiness_check("status writes", write_failures.fewer_than(FAILED_WRITES));
     let heartbeat = LastHeard::new(seams.clock.clone());
-    health.liveness_check("runtime", heard_within(heartbeat.clone(), HEARTBEAT_BOUND));
+    health.liveness_check(
+        "runtime",
+        heard_within(heartbeat.clone(), settings.pacing.stuck_runtime),
+    );
 
     let mut tasks = Supervisor::new();
-    let clock = seams.clock.clone();
+    let (clock, jumped) = (seams.clock.clone(), Arc::new(Notify::new()));
+    let jumps = jumped.clone();
     tasks.spawn("the heartbeat", async move {
+        let mut before = Reading::of(clock.as_ref());
         loop {
             heartbeat.mark();
             clock.sleep(HEARTBEAT).await;
+            let now = Reading::of(clock.as_ref());
+            if moments::jumped(before, now) {
+                tracing::warn!("the wall clock jumped; deadlines are looked at anew, and waits go on as they were");
+                jumps.notify_one();
+            }
+            before = now;
         }
     });
     let fitting = wait_for_definitions(&cluster, &seams.clock, &definitions);
@@ -116,15 +143,24 @@ pub async fn run(
         cluster,
         http: seams.http,
         audit,
+        audit_failures,
+        write_failures,
         metrics,
         chance,
         leadership,
         stopping: stopping.clone(),
         signing_keys: SigningKeysCache::default(),
-        side_notices: Arc::new(Semaphore::new(SIDE_NOTICES)),
+        notices: Notices::default(),
         work: Default::default(),
         upkeep: Default::default(),
+        jumped,
     });
+    // Not earlier: there was nothing that could go round.
+    for (kind, _, name) in WATCHES {
+        let tried = shared.metrics.watch(kind).tried;
+        tried.mark();
+        health.liveness_check(name, heard_within(tried, stuck_watch));
+    }
     let (terminations_listed, terminations) = oneshot::channel();
     let (connections_listed, connections) = oneshot::channel();
     tasks.spawn(
@@ -135,8 +171,11 @@ pub async fn run(
         "the watch of the connections",
         watch::connections(shared.clone(), connections_listed),
     );
+    tasks.spawn("the publisher of Events", notices::run(shared.clone()));
     tasks.spawn_draining("the keeper of the connections", keeper::run(shared.clone()));
+    let works = shared.clone();
     tasks.spawn_draining("the dispatcher", async move {
+        let shared = works;
         // Nothing begins before everything is known: objects with an open intent come before all other work.
         let both = async { terminations.await.is_ok() && connections.await.is_ok() };
         tokio::select! {
@@ -151,9 +190,16 @@ pub async fn run(
     });
     tokio::select! {
         biased;
-        () = stopping.cancelled() => tasks.drain().await,
-        ended = tasks.first_end() => Err(ended),
+        () = stopping.cancelled() => {}
+        ended = tasks.first_end() => return Err(ended),
     }
+    let drained = tasks.drain().await;
+    tokio::select! {
+        biased;
+        () = shared.notices.all_published() => {}
+        () = shared.clock.sleep(LAST_EVENTS) => {}
+    }
+    drained
 }
 
 /// Waits until the cluster stores every field that this version writes: without the intent's field, an intent would be
