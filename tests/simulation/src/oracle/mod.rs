@@ -17,6 +17,7 @@
 //! network holds up arrives when its sender has long given it up.
 
 mod books;
+mod claims;
 mod connections;
 mod departures;
 mod endings;
