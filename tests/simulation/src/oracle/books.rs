@@ -12,7 +12,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::connections::Connections;
 use crate::{
     history::{Ordinal, Process},
-    vendor::{Call, Operation, Told},
+    vendor::{Call, Effect, Operation, Told},
 };
 
 /// A request, as it left.
@@ -57,6 +57,7 @@ pub(super) struct GuestCall {
 /// What the vendor did with a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
+    pub(super) effect: Effect,
     pub(super) life: Option<u32>,
     pub(super) active: bool,
     pub(super) told: Told,
@@ -126,6 +127,8 @@ pub(super) struct Object {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) created: Duration,
+    /// When its spec last changed.
+    pub(super) edited: Duration,
     pub(super) guest: String,
     /// Name and value, as the query must say them.
     pub(super) parameters: Vec<(&'static str, String)>,
@@ -226,8 +229,10 @@ impl Books {
 
     /// The vendor took a call in.
     pub(super) fn taken(&mut self, ordinal: Ordinal, call: &Call) {
-        if let Some(note) = self.calls.get_mut(&ordinal) {
+        // A second time is the network's doing: it delivered the request twice.
+        if let Some(note) = self.calls.get_mut(&ordinal).filter(|note| note.taken.is_none()) {
             note.taken = Some(Taken {
+                effect: call.effect,
                 life: call.life,
                 active: call.active,
                 told: call.told,

@@ -118,6 +118,11 @@ impl Connections {
         self.proven.contains_key(host) || self.all.values().any(|one| one.host == host && one.trusts)
     }
 
+    /// Whether any connection has shown a guest, or is trusted without.
+    pub(super) fn any_proven(&self) -> bool {
+        !self.proven.is_empty() || self.all.values().any(|one| one.trusts)
+    }
+
     /// Whether one connection ever led to that host.
     pub(super) fn is_only_one(&self, host: &str) -> bool {
         self.all.values().filter(|one| one.host == host).count() == 1

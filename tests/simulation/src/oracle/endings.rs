@@ -83,6 +83,7 @@ impl Oracle {
         self.stays(ordinal, by, after)?;
         self.patient(ordinal, by, now, after)?;
         self.claims(ordinal, by, after)?;
+        self.ends_in_time(now, after)?;
         self.delivery_claims(ordinal, by, after)?;
         self.track(now, ordinal, by, after);
         Ok(())
@@ -151,6 +152,16 @@ impl Oracle {
         Ok(())
     }
 
+    /// An end that comes is judged as one that does not come would be at the end of the run.
+    fn ends_in_time(&self, now: Duration, after: &Value) -> Verdict {
+        match self.books.objects.get(text(after, &["metadata", "uid"])) {
+            Some(object) if object.end.is_none() && is_true(after, &["status", "finished"]) => {
+                self.in_time(object, now)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes a version of an object into the books.
     fn track(&mut self, now: Duration, ordinal: Option<Ordinal>, by: Option<Request>, after: &Arc<Value>) {
         let uid = text(after, &["metadata", "uid"]);
@@ -159,6 +170,9 @@ impl Oracle {
         };
         let status = &after["status"];
         object.versions.push(version(after));
+        if object.last["spec"] != after["spec"] {
+            object.edited = now;
+        }
         let open = text(status, &["currentAttempt", "id"]);
         if object.current_attempt.as_deref().unwrap_or_default() != open {
             let gone = object
@@ -247,6 +261,7 @@ fn created(now: Duration, object: &Value) -> Object {
         namespace: text(object, &["metadata", "namespace"]).to_owned(),
         name: text(object, &["metadata", "name"]).to_owned(),
         created: now,
+        edited: now,
         guest: text(spec, &["guestId"]).to_owned(),
         parameters,
         not_after: read::time(&spec["notAfter"]),

@@ -10,6 +10,7 @@ use super::{
     read::{at, condition, text, time},
     violation,
 };
+use crate::clock::wall;
 
 /// Long after an object's deadline the last look and the end must have been made: 120 s of patience, a look that lags, and
 /// the write.
@@ -34,13 +35,13 @@ const WAITING: [&str; 10] = [
 ];
 
 impl Oracle {
-    pub(super) fn finale(&mut self, now: Duration, wall: Timestamp) -> Verdict {
+    pub(super) fn finale(&mut self, now: Duration) -> Verdict {
         for object in self.books.objects.values() {
             self.told_the_end(object)?;
             if object.deleted.is_some() {
                 continue;
             }
-            self.done_in_time(object, now, wall)?;
+            self.done_in_time(object, now)?;
             if object.settled {
                 Self::announced(object)?;
             }
@@ -70,39 +71,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// I13 and I14, of one object.
-    fn done_in_time(&self, object: &Object, now: Duration, wall: Timestamp) -> Verdict {
-        let Some(calm) = self.books.calm else { return Ok(()) };
+    /// I13 and I14, of one object at the end of the run.
+    fn done_in_time(&self, object: &Object, now: Duration) -> Verdict {
+        let wall = wall(now);
         let status = &object.last["status"];
-        let ready = condition(&object.last, "Ready");
-        if object.end.is_none() && !object.suspended {
-            let over = time(&status["deadlineTime"]).is_some_and(|deadline| wall > later(deadline, AFTER_DEADLINE));
-            let long_calm = now > calm.max(object.created) + self.facts.bound + self.facts.retry_after;
-            if over && long_calm {
-                return Err(violation(
-                    Invariant::I13,
-                    object,
-                    format!("its deadline is long over, and it is not ({ready})"),
-                ));
-            }
-            let stuck = self
-                .facts
-                .stuck
-                .contains(&format!("{}/{}", object.namespace, object.name));
-            if long_calm && !stuck {
-                let invariant = if WAITING.contains(&ready) {
-                    Invariant::I14
-                } else {
-                    Invariant::I13
-                };
-                let sentence = format!(
-                    "it is not finished {:?} after the calm began; Ready says {ready:?}",
-                    now.saturating_sub(calm)
-                );
-                return Err(violation(invariant, object, sentence));
-            }
-        }
-        if object.end.is_some() && now > calm + self.facts.bound {
+        if object.end.is_none() {
+            self.in_time(object, now)?;
+        } else if self.is_long_calm(object, now) {
             for webhook in at(status, &["webhooks"]).as_array().into_iter().flatten() {
                 let due = time(&webhook["nextAttemptTime"]);
                 let late = due.is_none_or(|due| wall > later(due, AFTER_SLOT));
@@ -113,6 +88,45 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// I13 and I14, of one object that is not finished, or only now: it had its time since the calm began, since it was
+    /// created, and since somebody last edited its spec.
+    ///
+    /// Tolerated until its deadline: an object whose trouble stays (the facts say so, or nothing ever proved the route that
+    /// a 404 came by), and one that is suspended.
+    pub(super) fn in_time(&self, object: &Object, now: Duration) -> Verdict {
+        if object.suspended || !self.is_long_calm(object, now) {
+            return Ok(());
+        }
+        let ready = condition(&object.last, "Ready");
+        let deadline = time(at(&object.last, &["status", "deadlineTime"]));
+        if deadline.is_some_and(|deadline| wall(now) > later(deadline, AFTER_DEADLINE)) {
+            let sentence = format!("its deadline is long over, and Ready still said {ready:?}");
+            return Err(violation(Invariant::I13, object, sentence));
+        }
+        let unproven = ready == "RouteNotProven" && !self.books.connections.any_proven();
+        let stuck = unproven
+            || self
+                .facts
+                .stuck
+                .contains(&format!("{}/{}", object.namespace, object.name));
+        if stuck {
+            return Ok(());
+        }
+        let invariant = if WAITING.contains(&ready) {
+            Invariant::I14
+        } else {
+            Invariant::I13
+        };
+        let since = now.saturating_sub(self.books.calm.unwrap_or_default());
+        let sentence = format!("{since:?} after the calm began it was not finished; Ready said {ready:?}");
+        Err(violation(invariant, object, sentence))
+    }
+
+    fn is_long_calm(&self, object: &Object, now: Duration) -> bool {
+        let since = |calm: Duration| calm.max(object.created).max(object.edited);
+        self.books.calm.is_some_and(|calm| now > since(calm) + self.facts.bound)
     }
 
     /// I11, in a scenario that is about it.

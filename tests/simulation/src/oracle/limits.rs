@@ -24,6 +24,7 @@ impl Oracle {
     /// bounds of queues and memory cannot be seen here.
     pub(super) fn within_limits(&mut self, ordinal: Ordinal, sent: Request, call: &GuestLine) -> Verdict {
         let (calls, passes) = self.books.connections.limits(&call.host, sent.at);
+        let calls = calls * self.facts.leaders;
         if let Some((until, answer)) = self.books.pauses.get(&(sent.process, call.host.clone()))
             && sent.at < *until
             && self.books.connections.is_only_one(&call.host)

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     history::{Ordinal, Process},
-    vendor::{Change, Life, Operation, Told},
+    vendor::{Change, Effect, Life, Operation, Told},
 };
 
 /// How long an effect may lag.
@@ -36,7 +36,10 @@ impl Oracle {
         let Some(call) = self.books.calls.get(&ordinal) else {
             return Ok(());
         };
-        let Some((uid, _)) = call.owner.clone() else {
+        // An effect on the spot comes before the call is noted, one that lags at the time that was noted. Another one is of
+        // a request that the network delivered twice, which nobody can help.
+        let own = call.taken.is_none_or(|taken| taken.effect == Effect::Later(life.at));
+        let Some((uid, _)) = call.owner.clone().filter(|_| own) else {
             return Ok(());
         };
         let sent = call.sent;

@@ -21,6 +21,7 @@ mod claims;
 mod connections;
 mod departures;
 mod endings;
+mod facts;
 mod finale;
 mod limits;
 mod lives;
@@ -30,51 +31,14 @@ mod silence;
 mod tests;
 mod webhooks;
 
-use std::{collections::BTreeSet, fmt, time::Duration};
-
-use k8s_openapi::jiff::Timestamp;
+use std::{fmt, time::Duration};
 
 use crate::{
     history::{Record, Server, What},
     vendor::CANARY,
 };
 use books::Books;
-
-/// What holds for a run beyond what its records show.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// Objects (`namespace/name`) whose trouble stays for good: they may wait until their deadline.
-    pub stuck: BTreeSet<String>,
-    /// How long after the calm began an object may take to finish: the longest backoff or probe interval, and the work.
-    pub bound: Duration,
-    /// The largest `Retry-After` that the network made up: added to the bound.
-    pub retry_after: Duration,
-    /// Receivers and signers may disagree on the key for a while.
-    pub keys_rotate: bool,
-    /// Namespaces that have work all the time, and when.
-    pub fairness: Option<Fairness>,
-}
-
-/// A scenario in which several namespaces want more than there is.
-#[derive(Clone, Debug)]
-pub struct Fairness {
-    /// The namespaces.
-    pub namespaces: Vec<String>,
-    /// From when to when all of them have work that is due.
-    pub between: (Duration, Duration),
-}
-
-impl Default for Facts {
-    fn default() -> Self {
-        Self {
-            stuck: BTreeSet::new(),
-            bound: Duration::from_secs(20 * 60),
-            retry_after: Duration::ZERO,
-            keys_rotate: false,
-            fairness: None,
-        }
-    }
-}
+pub use facts::{Facts, Fairness};
 
 /// An invariant of the design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,12 +81,18 @@ pub enum Invariant {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{invariant:?} of {object}: {sentence}")]
 pub struct Violation {
-    /// Which.
-    pub invariant: Invariant,
-    /// Of what: `namespace/name (uid)`, or a connection's host.
-    pub object: String,
-    /// What happened, for people; `#n` is the request of that ordinal.
-    pub sentence: String,
+    invariant: Invariant,
+    /// `namespace/name (uid)`, or a connection's host, or a process.
+    object: String,
+    /// `#n` is the request of that ordinal.
+    sentence: String,
+}
+
+impl Violation {
+    /// Which invariant.
+    pub fn invariant(&self) -> Invariant {
+        self.invariant
+    }
 }
 
 /// What a check says.
@@ -212,37 +182,38 @@ impl Oracle {
             }
             What::Audit { process, line } => {
                 if read::holds(line, CANARY) {
-                    return Err(leak("an audit line", *process));
+                    return Err(leak("an audit line", format!("process {process}")));
                 }
                 self.audit(*process, line)
             }
-            What::Log { process, text } => no_canary("the log", text.as_bytes(), *process),
+            What::Log { text } if read::contains(text.as_bytes(), CANARY) => Err(leak("the log", "a process")),
+            What::Log { .. } => Ok(()),
             What::Calm => {
-                self.books.calm = Some(at);
+                self.books.calm.get_or_insert(at);
                 self.books.stir(at);
                 Ok(())
             }
         }
     }
 
-    /// Judges the run as a whole, at its end: true time, and the servers' wall clock.
+    /// Judges the run as a whole, at its end.
     ///
     /// # Errors
     /// The first invariant that does not hold.
-    pub fn finish(&mut self, at: Duration, now: Timestamp) -> Verdict {
-        self.finale(at, now)
+    pub fn finish(&mut self, at: Duration) -> Verdict {
+        self.finale(at)
     }
 }
 
 /// I10. Every secret, token and text of a body of the models holds the canary.
 fn no_canary(place: &str, bytes: &[u8], process: crate::history::Process) -> Verdict {
     if read::contains(bytes, CANARY) {
-        return Err(leak(place, process));
+        return Err(leak(place, format!("process {process}")));
     }
     Ok(())
 }
 
-fn leak(place: &str, process: crate::history::Process) -> Violation {
+fn leak(place: &str, whose: impl fmt::Display) -> Violation {
     let sentence = format!("{place} holds a secret, a token or a text of the vendor's or a receiver's body");
-    violation(Invariant::I10, format!("process {process}"), sentence)
+    violation(Invariant::I10, whose, sentence)
 }

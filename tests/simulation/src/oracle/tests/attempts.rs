@@ -223,6 +223,20 @@ fn i1c_a_second_life_is_ended_only_in_doubt() {
 }
 
 #[test]
+fn i1c_a_call_that_the_network_delivers_twice_is_one() {
+    let mut story = Story::new();
+    story.creates("one", "g", |_| {});
+    story.looks(1, "one", Told::Active);
+    story.intends(1, "one", "a-1");
+    let call = story.terminates(1, "one", Told::Applied);
+    story.returns("g");
+    story.takes(call, Terminate, "g", Told::Applied);
+    story.tells(1, "one", "a-1", "Applied");
+    story.finishes(1, "one", "Terminated", Some("Response"));
+    story.holds();
+}
+
+#[test]
 fn i1c_an_unanswered_call_leaves_doubt() {
     let mut story = Story::new();
     story.creates("one", "g", |_| {});

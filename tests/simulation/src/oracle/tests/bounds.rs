@@ -231,6 +231,25 @@ fn i13_everything_finishes_in_time() {
 }
 
 #[test]
+fn i13_i14_an_end_that_comes_too_late_is_none_in_time() {
+    for (seconds, right) in [(1100.0, true), (1300.0, false)] {
+        let mut story = Story::new();
+        story.creates("one", "g", |_| {});
+        story.writes(1, "one", |status| {
+            status["conditions"] = json!([{"type": "Ready", "reason": "Unavailable"}]);
+        });
+        calm(&mut story);
+        story.wait(seconds);
+        story.finishes(1, "one", "DeadlineExceeded", None);
+        if right {
+            story.holds();
+        } else {
+            story.violates(I14, "it was not finished");
+        }
+    }
+}
+
+#[test]
 fn i13_a_webhook_comes_at_its_time() {
     let case = |due: &str| {
         let mut story = Story::new();
@@ -246,12 +265,20 @@ fn i13_a_webhook_comes_at_its_time() {
 
 #[test]
 fn i14_no_waiting_state_outlives_its_cause() {
-    for (reason, suspended, right) in [
-        ("CredentialsInvalid", false, false),
-        ("RouteNotProven", false, false),
-        ("CredentialsInvalid", true, true),
+    for (reason, suspended, proven, right) in [
+        ("CredentialsInvalid", false, false, false),
+        ("CredentialsInvalid", true, false, true),
+        ("RouteNotProven", false, true, false),
+        // Nothing ever proved it, so it waits rightly.
+        ("RouteNotProven", false, false, true),
     ] {
         let mut story = Story::new();
+        if proven {
+            story.creates("other", "h", |_| {});
+            story.leaves("h", None);
+            story.looks(1, "other", Told::Over);
+            story.finishes(1, "other", "AlreadyTerminated", Some("Observation"));
+        }
         story.creates("one", "g", |object| object["spec"]["suspend"] = json!(suspended));
         story.writes(1, "one", |status| {
             status["conditions"] = json!([{"type": "Ready", "reason": reason}]);

@@ -1,11 +1,13 @@
 //! I3 and I4.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::story::{HOST, Story, finish};
 use crate::{
     oracle::Invariant::*,
-    vendor::{Operation::*, Told},
+    vendor::{Effect, Operation::*, Told},
 };
 
 #[test]
@@ -205,8 +207,13 @@ fn failed_in_doubt(reached: bool, returned: bool, told: Told, jump: i64) -> Stor
     story.looks(1, "one", Told::Active);
     story.intends(1, "one", "a-1");
     let call = story.sends(1, Terminate, "one");
-    // Its effect lags: it comes after the look.
-    story.takes(call, Terminate, "g", Told::Nothing);
+    // Its effect lags: it comes at the time of the look, right before or right after.
+    let effect = if reached {
+        Effect::Later(story.at + Duration::from_secs(5))
+    } else {
+        Effect::None
+    };
+    story.takes_with(call, Terminate, "g", Told::Nothing, effect);
     story.answers(call, None, false);
     story.resolves(1, "one", "a-1", "Unknown");
     story.jump(1, jump);

@@ -78,8 +78,7 @@ impl Story {
     }
 
     pub(super) fn ends(&mut self) {
-        let now = start().checked_add(self.at).unwrap();
-        if let Err(violation) = self.oracle.finish(self.at, now) {
+        if let Err(violation) = self.oracle.finish(self.at) {
             self.said.get_or_insert(violation);
         }
     }
@@ -281,9 +280,25 @@ impl Story {
 
     /// The vendor takes a guest call in.
     pub(super) fn takes(&mut self, ordinal: Ordinal, operation: Operation, guest: &str, told: Told) {
-        let (life, active) = self.lives.get(guest).copied().unwrap_or((1, false));
-        let ends = operation == Operation::Terminate && told == Told::Applied && active;
+        let ends = operation == Operation::Terminate && told == Told::Applied && self.lives[guest].1;
+        let effect = if ends { Effect::Ended } else { Effect::None };
+        self.takes_with(ordinal, operation, guest, told, effect);
+    }
+
+    /// The vendor takes a guest call in, and does that.
+    pub(super) fn takes_with(
+        &mut self,
+        ordinal: Ordinal,
+        operation: Operation,
+        guest: &str,
+        told: Told,
+        effect: Effect,
+    ) {
+        let (life, active) = self.lives[guest];
         let retry_after = (told == Told::Throttled).then_some(Duration::from_secs(30));
+        if effect == Effect::Ended {
+            self.leaves(guest, Some(ordinal));
+        }
         self.record(What::Vendor {
             ordinal,
             call: Call {
@@ -293,16 +308,13 @@ impl Story {
                 guest: guest.to_owned(),
                 life: Some(life),
                 active,
-                effect: if ends { Effect::Ended } else { Effect::None },
+                effect,
                 told,
                 status: status(told),
                 allowed: None,
                 retry_after,
             },
         });
-        if ends {
-            self.leaves(guest, Some(ordinal));
-        }
     }
 
     pub(super) fn leaves(&mut self, guest: &str, by: Option<Ordinal>) {

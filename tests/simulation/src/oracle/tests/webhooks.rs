@@ -197,10 +197,7 @@ fn i10_a_canary_is_heard_wherever_it_sings() {
     story.violates(I10, "audit line");
 
     let mut story = Story::new();
-    story.record(What::Log {
-        process: 1,
-        text: secret.clone(),
-    });
+    story.record(What::Log { text: secret.clone() });
     story.violates(I10, "the log");
 
     let mut story = pending();
