@@ -112,7 +112,15 @@ impl World {
             return std::future::pending().await;
         };
         match fate.kind {
-            Some(FaultKind::Panic) => panic_here(),
+            Some(FaultKind::Panic) => {
+                // Nobody waits for an answer any more, and none will come.
+                self.lock().record(What::Answered {
+                    ordinal: fate.ordinal,
+                    status: None,
+                    intact: false,
+                });
+                panic_here()
+            }
             Some(FaultKind::CrashBefore) => {
                 self.kill(process);
                 return std::future::pending().await;
