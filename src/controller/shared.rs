@@ -57,6 +57,8 @@ pub struct Shared {
     pub leadership: Leadership,
     /// The operator is stopping: nothing new begins.
     pub stopping: CancellationToken,
+    /// It was stopping, and what was in flight has come to its end.
+    pub drained: CancellationToken,
     /// Signing keys that were read a moment ago.
     pub signing_keys: SigningKeysCache,
     /// Events on their way.

@@ -137,6 +137,10 @@ pub(super) enum Fate {
     Panic,
     /// Whoever made it waits for ever, whatever its deadline is.
     Hang,
+    /// It is carried out after that time.
+    Late(Duration),
+    /// It is carried out, and its answer is lost.
+    Lose,
     /// It is answered by that code and message, and has no effect.
     Refuse(u16, &'static str),
 }
@@ -155,6 +159,14 @@ pub(super) fn before(
                 Fate::Pass => client.send(request).await,
                 Fate::Panic => panic!("a canary in the API server's way"),
                 Fate::Hang => std::future::pending().await,
+                Fate::Late(delay) => {
+                    tokio::time::sleep(delay).await;
+                    client.send(request).await
+                }
+                Fate::Lose => {
+                    client.send(request).await?;
+                    Ok(Response::builder().status(504).body(Body::empty()).unwrap())
+                }
                 Fate::Refuse(code, message) => {
                     let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
                         "message": message, "code": code});
