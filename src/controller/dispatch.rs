@@ -189,7 +189,7 @@ fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
         let connection = entry.connection();
         if entry.deleted {
             last_words = bury(shared, &mut state, uid, moment);
-        } else if entry.departed && entry.object.status.as_ref().is_some_and(|status| status.is_settled()) {
+        } else if entry.departed && entry.status().is_settled() && entry.memory.kept.is_none() {
             forget(&mut state, uid);
         } else if again {
             state.queue.wake(uid);

@@ -84,6 +84,12 @@ fn departed(shared: &Shared, identity: &Identity) {
     let uid: Uid = identity.uid.as_str().into();
     let connection = state.index.get(&uid).map(Entry::connection);
     match state.index.left(identity) {
+        // An answer may still come, and has to be told: the end of the pass lets the object go.
+        Some((uid, Departure::Settled)) if state.queue.is_running(&uid) => {
+            if let Some(entry) = state.index.get_mut(&uid) {
+                entry.departed = true;
+            }
+        }
         Some((uid, Departure::Settled)) => dispatch::forget(&mut state, &uid),
         Some((uid, Departure::Unclear)) => doubt(&mut state, &uid),
         None => {}

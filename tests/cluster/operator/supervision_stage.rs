@@ -3,7 +3,10 @@
 use std::{
     io::{Read as _, Write},
     net::TcpStream,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::stage::{Lines, Stage};
+
+static SEED: AtomicU64 = AtomicU64::new(1_000_000);
 
 /// The operator over seams that a test may have changed. Dropping it is a crash.
 pub(super) struct Rig {
@@ -63,7 +68,8 @@ impl Stage<'_> {
         let mut seams = Seams {
             kube: connect(&options, clock.clone()).await.unwrap(),
             http: transport::reqwest::service(),
-            seed: 7,
+            // Two operators that follow each other are two processes: nothing that is random is the same in both.
+            seed: SEED.fetch_add(1, Ordering::Relaxed),
             clock,
         };
         change(&mut seams);

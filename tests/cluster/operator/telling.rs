@@ -10,7 +10,7 @@ use std::{
 
 use http::Method;
 use serde_json::json;
-use simulator::api::{FaultSpec, GuestSpec, Moment, Operation, RetryAfter, ScriptedAnswer};
+use simulator::api::{FaultSpec, GuestSpec, Moment, Operation, Outage, OutageKind, RetryAfter, ScriptedAnswer};
 
 use super::{
     lifecycle_stage::{from_now, instant, seconds, with_pacing},
@@ -265,5 +265,78 @@ async fn a_late_refusal_of_old_credentials_says_nothing_of_the_new_ones() {
     }
     stage.connection_says("default", "True/TokenValid").await;
     assert_eq!(stage.settled("guest").await["status"]["outcome"], "Terminated");
+    rig.stop().await;
+}
+
+/// The answer to a call that comes when another process has finished the termination has its audit line.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_when_another_process_has_finished_has_its_line() {
+    let stage = Stage::set("late-answer").await;
+    let late = FaultSpec {
+        delay_after_ms: 6000,
+        ..FaultSpec::on(Operation::Terminate).times(1)
+    };
+    stage.simulator.add_fault(late).unwrap();
+    let first = stage.rig(stage.settings(), |_| ()).await;
+    stage.simulator.add_guest(GuestSpec::active("guest"));
+    stage.terminate("guest", json!({})).await;
+    stage.happens(Operation::Terminate, Moment::Effective, "guest").await;
+    let second = stage.rig(stage.settings(), |_| ()).await;
+    let object = stage.finished("guest").await;
+    assert_eq!(object["status"]["audit"]["confirmedBy"], "Observation");
+    stage.happens(Operation::Terminate, Moment::Answered, "guest").await;
+    let told = || {
+        let lines = first.audit.json();
+        lines.iter().filter(|line| line["kind"] == "attempt_result").count()
+    };
+    for _ in 0..200 {
+        if told() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let lines = first.audit.json();
+    let (started, over) = (&lines[0], lines.last().unwrap());
+    assert_eq!(started["kind"], "attempt_started");
+    assert_eq!(
+        (&over["kind"], &over["result"]),
+        (&json!("attempt_result"), &json!("Applied"))
+    );
+    assert_eq!(
+        (&over["attempt_id"], &over["http_status"]),
+        (&started["attempt_id"], &json!(204))
+    );
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(stage.asked(Operation::Terminate, "guest"), 1);
+    second.stop().await;
+    first.stop().await;
+}
+
+/// Where nobody waits any more there is nobody to probe with: the connection claims no outage then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_nobody_waits_for_is_not_claimed() {
+    let stage = Stage::set("nobody-waits").await;
+    let rig = stage.rig(stage.settings(), |_| ()).await;
+    stage.warm_up().await;
+    stage.simulator.set_outage(Outage::vendor(OutageKind::Unavailable));
+    // Five failures in a row open the breaker.
+    let names: Vec<_> = (0..6).map(|index| format!("guest-{index}")).collect();
+    for name in &names {
+        stage.simulator.add_guest(GuestSpec::active(name));
+        stage.terminate(name, json!({})).await;
+    }
+    stage.connection_says("default", "Unknown/Unavailable").await;
+    for name in &names {
+        stage.delete(name).await;
+    }
+    stage.connection_says("default", "True/TokenValid").await;
+    // The breaker is as it was: the next one asks alone, and spends nothing.
+    stage.simulator.add_guest(GuestSpec::active("next"));
+    stage.terminate("next", json!({"backoffLimit": 0})).await;
+    stage.connection_says("default", "Unknown/Unavailable").await;
+    stage.simulator.set_outage(Outage::default());
+    let object = stage.settled("next").await;
+    assert_eq!(object["status"]["outcome"], "Terminated");
+    stage.connection_says("default", "True/TokenValid").await;
     rig.stop().await;
 }
