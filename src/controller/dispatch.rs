@@ -186,9 +186,10 @@ fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
             state.queue.forget(uid);
             return;
         };
+        let connection = entry.connection();
         if entry.deleted {
             last_words = bury(shared, &mut state, uid, moment);
-        } else if entry.departed && entry.object.status.as_ref().is_some_and(|status| status.is_settled()) {
+        } else if entry.departed && entry.status().is_settled() && entry.memory.kept.is_none() {
             forget(&mut state, uid);
         } else if again {
             state.queue.wake(uid);
@@ -201,6 +202,7 @@ fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
                 None => state.queue.withdraw(uid),
             }
         }
+        shared.claim_no_outage_for_nobody(&mut state, &connection);
     }
     // Not under the lock: a reader that stops reading stops the writer.
     let now = shared.now();
