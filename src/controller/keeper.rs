@@ -35,6 +35,9 @@ const WRITE_PAUSE: Duration = Duration::from_secs(5);
 /// How long a connection is left alone after a chore of it panicked.
 const PANIC_REST: Duration = Duration::from_secs(300);
 
+/// Writes of a connection's status in a row that need not wait: what a start brings, and a pause that comes with it.
+const FREE_WRITES: u32 = 4;
+
 /// What is to be done about a connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chore {
@@ -195,6 +198,15 @@ fn owes_a_pause(shared: &Shared, resting: &BTreeMap<ConnectionName, Moment>) -> 
     })
 }
 
+/// How long the next write of a connection's status waits, urgent or not: what changes again and again, as when two
+/// processes each believe that they lead, must not become a storm.
+fn pause_between(writes_in_a_row: u32) -> Duration {
+    match writes_in_a_row {
+        0..FREE_WRITES => Duration::ZERO,
+        more => Duration::from_secs(1 << (more - FREE_WRITES).min(6)),
+    }
+}
+
 fn state_of(connection: &Connection) -> ConnectionState {
     match connection.standing {
         Standing::Valid if connection.broken.is_none() && !connection.object.spec.suspend => ConnectionState::Ready,
@@ -321,7 +333,13 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         connection.object = Arc::new(fresh);
     }
     match pause {
-        None => connection.written = Some(moment),
+        None => {
+            let spacing = shared.settings.pacing.connection_status;
+            let again = connection.written.is_some_and(|at| moment < at + spacing);
+            connection.writes_in_a_row = if again { connection.writes_in_a_row + 1 } else { 0 };
+            connection.write_not_before = moment + pause_between(connection.writes_in_a_row).min(spacing);
+            connection.written = Some(moment);
+        }
         Some(pause) => {
             connection.write_not_before = moment + pause;
             // A write that may have been applied, or met a newer object: what is at hand is not the last word.

@@ -5,14 +5,14 @@ use std::{sync::atomic::Ordering, time::Duration};
 use serde_json::json;
 
 use super::{
-    World,
+    State, World,
     conditions::begin,
     setup::{self, NAMESPACE},
 };
 use crate::{
     apiserver::requests::{Preconditions, SECRETS, Side, TERMINATIONS, create, delete, merge_patch},
     history::What,
-    plan::Happening,
+    plan::{Happening, Millis},
 };
 
 impl World {
@@ -102,29 +102,28 @@ impl World {
                 let secret = format!("{}-{}", setup::CLIENT_SECRET, state.draw(9, *late));
                 state.vendor.set_client(setup::CLIENT_ID, &secret);
                 state.client_secret.clone_from(&secret);
-                let world = self.clone();
-                let late = Duration::from_millis(*late);
-                tokio::spawn(async move {
-                    tokio::time::sleep(late).await;
-                    let patch = json!({"data": setup::credentials(&secret)["data"]});
-                    world
-                        .lock()
-                        .user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
+                self.later(*late, |state| {
+                    let patch = json!({"data": setup::credentials(&state.client_secret)["data"]});
+                    state.user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
                 });
             }
             Happening::LoseSecret { lasts } => {
                 state.user(delete(&SECRETS, NAMESPACE, "genesys", &Preconditions::default()));
-                let secret = state.client_secret.clone();
-                let (world, lasts) = (self.clone(), Duration::from_millis(*lasts));
-                tokio::spawn(async move {
-                    tokio::time::sleep(lasts).await;
-                    world
-                        .lock()
-                        .user(create(&SECRETS, NAMESPACE, &setup::credentials(&secret)));
+                self.later(*lasts, |state| {
+                    state.user(create(&SECRETS, NAMESPACE, &setup::credentials(&state.client_secret)));
                 });
             }
             _ => {}
         }
+    }
+
+    /// Does something after a while.
+    fn later(&self, millis: Millis, what: impl FnOnce(&mut State) + Send + 'static) {
+        let world = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            what(&mut world.lock());
+        });
     }
 
     /// What goes wrong for a while.
