@@ -14,7 +14,7 @@ use crate::{
     clock::SharedClock,
     cluster::{Cluster, Compatibility, Publisher},
     controller::{
-        dispatch, keeper,
+        dispatch, keeper, leader,
         settings::{Chance, Leadership, Settings},
         shared::{Shared, State},
         signing_keys::SigningKeysCache,
@@ -146,6 +146,25 @@ pub async fn run(
         watch::connections(watched, connections_listed).await;
         "the watch of the connections"
     });
+    // Nobody runs for leader who could not work yet. The lease is renewed as long as anything is under way, and released
+    // then.
+    let (known, drained, released) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let (candidate, work_known, work_drained, left) =
+        (shared.clone(), known.clone(), drained.clone(), released.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            biased;
+            () = work_drained.cancelled() => {}
+            () = work_known.cancelled() => leader::run(candidate, work_drained.clone()).await,
+        }
+        left.cancel();
+        work_drained.cancelled().await;
+        "the leader election"
+    });
     let mut work: JoinSet<&'static str> = JoinSet::new();
     let kept = shared.clone();
     work.spawn(async move {
@@ -160,7 +179,8 @@ pub async fn run(
             () = shared.stopping.cancelled() => return "the dispatcher",
             _ = both => listed.ready(),
         }
-        tracing::info!("the open work is listed; the operator works");
+        tracing::info!("the open work is listed");
+        known.cancel();
         dispatch::run(shared).await;
         "the dispatcher"
     });
@@ -180,7 +200,12 @@ pub async fn run(
                     return Err(explain(Err(error)));
                 }
             }
-            Ok(())
+            drained.cancel();
+            tokio::select! {
+                biased;
+                () = released.cancelled() => Ok(()),
+                Some(ended) = tasks.join_next() => Err(explain(ended)),
+            }
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::{
     app::{self, Seams, Telemetry},
     clock::SystemClock,
     cluster::{ClientOptions, connect},
-    controller::settings::{Leadership, Settings},
+    controller::settings::Settings,
+    leadership::spans::Spans,
     telemetry::{
         audit::AuditLog,
         health::Health,
@@ -23,6 +24,8 @@ use crate::{
     transport,
     webhook::guard::GuardPolicy,
 };
+
+use super::election::ElectionOptions;
 
 /// The flags of `run`.
 #[derive(Args, Debug)]
@@ -57,6 +60,8 @@ pub struct Options {
     /// Allow webhooks to addresses of this network that are not public. May be given several times.
     #[arg(long = "webhook-allow-cidr", env = "WEBHOOK_ALLOW_CIDR", value_parser = networks)]
     webhook_allow_cidrs: Vec<Networks>,
+    #[command(flatten)]
+    election: ElectionOptions,
 }
 
 /// Networks, separated by commas. None in an empty text: an empty value in a Deployment means unset.
@@ -73,7 +78,7 @@ fn networks(text: &str) -> Result<Networks, String> {
 }
 
 /// A switch, as people write it in a Deployment. Empty means off.
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "" | "false" | "0" | "no" | "off" => Ok(false),
@@ -106,14 +111,15 @@ impl Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     // One provider for the whole process, chosen before anybody else could choose another.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let spans = options.election.spans()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?
-        .block_on(serve(options))
+        .block_on(serve(options, spans))
 }
 
-async fn serve(options: &Options) -> anyhow::Result<()> {
+async fn serve(options: &Options, spans: Spans) -> anyhow::Result<()> {
     let clock = SystemClock::shared();
     let (metrics, registry) = Metrics::new(&clock);
     let _logs = logs::init(options.log_format, &options.log_filter, metrics.log_lines_dropped())?;
@@ -141,15 +147,8 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         health,
     };
     let instance = instance();
-    let ended = app::run(
-        options.settings(),
-        seams,
-        telemetry,
-        Leadership::alone(),
-        &instance,
-        stopping,
-    )
-    .await;
+    let leadership = options.election.leadership(spans, seams.kube.default_namespace());
+    let ended = app::run(options.settings(), seams, telemetry, leadership, &instance, stopping).await;
     match &ended {
         Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::error!(%error, "ended"),

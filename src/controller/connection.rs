@@ -230,6 +230,13 @@ impl Connection {
             .collect()
     }
 
+    /// Keeps a pause that its status tells of: it outlives the process that was asked for it.
+    pub(super) fn keep_pause(&mut self, now: Timestamp, moment: Moment) {
+        if let Some(until) = self.paused_until.filter(|until| *until > now) {
+            self.resting_until = self.resting_until.max(moment + instants::between(now, until));
+        }
+    }
+
     /// Takes a pause in that the vendor asked for.
     pub fn pause(&mut self, pause: Duration, now: Timestamp, moment: Moment) {
         // Shorter ones are over before anybody reads of them.

@@ -1,6 +1,6 @@
 //! Making a fact durable: audit lines before the write, the write, and what follows from its answer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -140,6 +140,15 @@ impl Shared {
         })
     }
 
+    /// Writes the last audit lines of objects that are let go. Not to be done under the lock: a reader that stops reading
+    /// stops the writer.
+    pub(super) fn last_words(&self, lines: &[Map<String, Value>]) {
+        let now = self.now();
+        for line in lines {
+            let _ = self.audit_line(now, line);
+        }
+    }
+
     /// Reads an object after a conflict, or after its watch let it go.
     pub(super) async fn read_again(&self, uid: &Uid, object: &GuestTermination) -> Recorded {
         let metadata = &object.metadata;
@@ -183,6 +192,18 @@ impl Shared {
         entry.memory.failed_writes = entry.memory.failed_writes.saturating_add(1);
         let doublings = (entry.memory.failed_writes - 1).min(5);
         Duration::from_secs(1 << doublings).min(LONGEST_PAUSE)
+    }
+
+    /// Publishes an Event of which nobody waits for the end. Where many are under way, this one is left out: they are best
+    /// effort.
+    pub(super) fn publish_beside(self: &Arc<Self>, notice: Notice) {
+        if let Ok(permit) = self.side_notices.clone().try_acquire_owned() {
+            let shared = self.clone();
+            tokio::spawn(async move {
+                shared.publish(&[notice]).await;
+                drop(permit);
+            });
+        }
     }
 
     /// Publishes Events. Best effort, and after everything that matters.

@@ -1,16 +1,14 @@
 //! What the shell is told once, at its start.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
+    leadership::{At, Lead, spans::Spans},
     schedule::{breaker::BreakerPolicy, lane::ProofPolicy},
     termination::policy::Policy,
     webhook::guard::GuardPolicy,
@@ -152,18 +150,59 @@ impl Chance {
     }
 }
 
-/// Whether this process leads. An input of the send fence.
+/// The Lease that replicas elect their leader by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Election {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub name: String,
+    /// How long a lease lasts.
+    pub spans: Spans,
+}
+
+/// Whether this process leads. An input of the send fence. Clones share.
 #[derive(Clone, Debug)]
-pub struct Leadership(Arc<AtomicBool>);
+pub struct Leadership {
+    election: Option<Election>,
+    lead: Arc<Mutex<Option<Lead>>>,
+}
 
 impl Leadership {
-    /// The leadership of a process that is alone.
+    /// The leadership of a process that is alone: it always leads.
     pub fn alone() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
+        Self {
+            election: None,
+            lead: Arc::new(Mutex::new(Some(Lead::FOREVER))),
+        }
     }
 
-    /// Whether this process leads now.
-    pub fn leads(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+    /// The leadership of one replica of several. It leads once it was elected.
+    pub fn elected(election: Election) -> Self {
+        Self {
+            election: Some(election),
+            lead: Arc::default(),
+        }
+    }
+
+    /// How the leader is elected, if it is.
+    pub fn election(&self) -> Option<&Election> {
+        self.election.as_ref()
+    }
+
+    /// The term in which this process leads at `at`, if it does. What began in one term is not begun again in another.
+    ///
+    /// By the clocks, not by who runs: a process that was frozen past its lease is told so by its first question.
+    pub fn term(&self, at: At) -> Option<u64> {
+        self.lock().filter(|lead| lead.holds(at)).map(|lead| lead.term)
+    }
+
+    /// Sets, prolongs or ends the lead.
+    pub fn set(&self, lead: Option<Lead>) {
+        *self.lock() = lead;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Lead>> {
+        self.lead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

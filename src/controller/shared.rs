@@ -17,6 +17,7 @@ use crate::{
     clock::SharedClock,
     cluster::{Cluster, Publisher},
     genesys::VendorClient,
+    leadership::At,
     schedule::{
         Moment, Uid,
         outbox::{Delivery, Outbox},
@@ -103,6 +104,19 @@ impl Shared {
     /// The monotonic clock's time.
     pub fn moment(&self) -> Moment {
         self.clock.monotonic()
+    }
+
+    /// Both clocks' time.
+    pub fn at(&self) -> At {
+        At {
+            moment: self.moment(),
+            wall: self.now(),
+        }
+    }
+
+    /// The term in which this process leads now, if it does.
+    pub fn term(&self) -> Option<u64> {
+        self.leadership.term(self.at())
     }
 
     /// The monotonic moment of a wall-clock instant, as things stand now.

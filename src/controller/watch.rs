@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{
     connections::Change,
     dispatch,
-    index::{ConnectionName, Departure, Taken},
+    index::{ConnectionName, Departure, Entry, Taken},
     shared::{Shared, State},
 };
 use crate::{
@@ -52,7 +52,7 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
             WatchEvent::ListEnded => {
                 let mut state = shared.lock();
                 for uid in state.index.list_ended() {
-                    doubt(&mut state, &uid);
+                    doubt(&shared, &mut state, &uid);
                 }
                 drop(state);
                 if let Some(listed) = listed.take() {
@@ -82,16 +82,20 @@ fn departed(shared: &Shared, identity: &Identity) {
     let mut state = shared.lock();
     match state.index.left(identity) {
         Some((uid, Departure::Settled)) => dispatch::forget(&mut state, &uid),
-        Some((uid, Departure::Unclear)) => doubt(&mut state, &uid),
+        Some((uid, Departure::Unclear)) => doubt(shared, &mut state, &uid),
         None => {}
     }
 }
 
-/// The object left the watch: it is read before anything else is done with it.
-fn doubt(state: &mut State, uid: &Uid) {
-    if let Some(entry) = state.index.get_mut(uid) {
-        entry.doubtful = true;
-        entry.departed = true;
+/// The object left the watch: it is read before anything else is done with it. A standby does nothing with it: its leader
+/// settled it, or somebody deleted it.
+fn doubt(shared: &Shared, state: &mut State, uid: &Uid) {
+    let Some(entry) = state.index.get_mut(uid) else { return };
+    entry.doubtful = true;
+    entry.departed = true;
+    if shared.term().is_none() && !entry.owes() && !state.queue.is_running(uid) {
+        dispatch::forget(state, uid);
+    } else {
         state.queue.wake(uid);
     }
 }
@@ -167,12 +171,8 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
         }
         Change::New(None) | Change::Edited { not_found: false } => {}
     }
-    if let Some(connection) = state.connections.get_mut(&name)
-        && let Some(until) = connection.paused_until.filter(|until| *until > now)
-    {
-        // A pause outlives the process that was asked for it.
-        let resting = moment + crate::termination::instants::between(now, until);
-        connection.resting_until = connection.resting_until.max(resting);
+    if let Some(connection) = state.connections.get_mut(&name) {
+        connection.keep_pause(now, moment);
     }
     shared.settle_lane(&mut state, &name, moment);
     shared.wake_users(&mut state, &name);
@@ -201,9 +201,9 @@ fn remove_connection(shared: &Shared, name: &ConnectionName, uid: &str) {
 /// object can be read again.
 fn set_aside(shared: &Shared, uid: &Uid) {
     let mut state = shared.lock();
-    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(|entry| entry.memory.kept.is_some());
+    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(Entry::owes);
     if busy {
-        doubt(&mut state, uid);
+        doubt(shared, &mut state, uid);
     } else {
         dispatch::forget(&mut state, uid);
     }
@@ -228,12 +228,8 @@ fn undecodable<K: kube::Resource<DynamicType = ()>>(
             "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
         ),
     };
-    // The watch waits for no Event. Where many are under way, this one is left out: they are best effort.
-    if let Ok(permit) = shared.side_notices.clone().try_acquire_owned() {
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            shared.publish(&[notice]).await;
-            drop(permit);
-        });
+    // Every replica sees it, and one tells.
+    if shared.term().is_some() {
+        shared.publish_beside(notice);
     }
 }

@@ -60,6 +60,15 @@ impl Queue {
         }
     }
 
+    /// As if it were new: nobody is in line, and every lane is made anew. Passes under way go on, and land on no lane.
+    pub fn start_anew(&mut self) {
+        let running = self.running.keys().map(|uid| (uid.clone(), None)).collect();
+        *self = Self {
+            running,
+            ..Self::new(self.breaker, self.proof)
+        };
+    }
+
     /// Wants a pass over an object as soon as possible. If one is under way, another follows it.
     pub fn wake(&mut self, uid: &Uid) {
         if self.running.contains_key(uid) {

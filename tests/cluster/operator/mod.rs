@@ -15,6 +15,8 @@ mod lifecycle_faults;
 mod lifecycle_stage;
 mod outage;
 mod process;
+mod replicas;
+mod replicas_forced;
 mod suspend;
 mod throttling;
 mod webhooks;
