@@ -107,6 +107,10 @@ mod tests {
             };
             assert_eq!(*stored, lease(Some("8")));
         }
+        assert!(matches!(
+            cluster.replace_lease(&lease(None)).await,
+            LeaseWrite::Failed(_)
+        ));
         let log = log.lock().unwrap();
         let asked: Vec<_> = log
             .iter()
@@ -115,11 +119,6 @@ mod tests {
         let leases = "/apis/coordination.k8s.io/v1/namespaces/system/leases";
         assert_eq!(asked, [format!("POST {leases}"), format!("PUT {leases}/operator")]);
         assert_eq!(log[1].body["metadata"]["resourceVersion"], "7");
-        drop(log);
-        assert!(matches!(
-            cluster.replace_lease(&lease(None)).await,
-            LeaseWrite::Failed(_)
-        ));
     }
 
     #[rstest]

@@ -95,7 +95,7 @@ impl Candidate<'_> {
                     () = shared.clock.sleep(patience) => Err(late()),
                 };
                 let found = match read {
-                    Ok(Some(lease)) => Found::Lease(lease),
+                    Ok(Some(lease)) => Found::Lease(Box::new(lease)),
                     Ok(None) => Found::Absent,
                     Err(why) => {
                         self.complain(why);
@@ -123,7 +123,7 @@ impl Candidate<'_> {
                 let written = match write {
                     LeaseWrite::Stored(lease) => {
                         self.trouble.clear();
-                        Written::Stored(*lease)
+                        Written::Stored(lease)
                     }
                     LeaseWrite::Overtaken => Written::Overtaken,
                     LeaseWrite::Failed(why) => {
@@ -217,7 +217,7 @@ impl Candidate<'_> {
                     self.shared.clock.sleep(AGAIN).await;
                     let read = self.shared.cluster.get::<Lease>(&self.namespace, &self.name).await;
                     if let Ok(found) = read {
-                        let found = found.map_or(Found::Absent, Found::Lease);
+                        let found = found.map_or(Found::Absent, |lease| Found::Lease(Box::new(lease)));
                         self.elector.read(found, self.shared.at(), self.shared.chance.share());
                     }
                 }

@@ -28,7 +28,7 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     /// The Lease.
-    Lease(Lease),
+    Lease(Box<Lease>),
     /// There is none.
     Absent,
     /// Nothing is known.
@@ -39,7 +39,7 @@ pub enum Found {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Written {
     /// It is stored, as the server gave it back.
-    Stored(Lease),
+    Stored(Box<Lease>),
     /// Somebody else wrote, or deleted it; nothing of it is stored.
     Overtaken,
     /// It was not stored, or nobody knows.
@@ -53,7 +53,7 @@ enum Known {
     /// It was there before, and is gone since then; or it never was there.
     Absent(Option<Duration>),
     Lease {
-        lease: Lease,
+        lease: Box<Lease>,
         since: Duration,
     },
 }
@@ -222,7 +222,7 @@ impl Elector {
     }
 
     /// A Lease was read. Gives back from when on this process may take it.
-    fn see(&mut self, lease: Lease, at: At) -> Duration {
+    fn see(&mut self, lease: Box<Lease>, at: At) -> Duration {
         let since = match &self.known {
             Known::Lease { lease: known, since } if version(known) == version(&lease) => *since,
             _ => at.moment,

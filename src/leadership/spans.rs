@@ -1,6 +1,6 @@
 //! How long a lease lasts, and how long its holder believes in it.
 
-use std::time::Duration;
+use std::{error::Error, fmt, time::Duration};
 
 /// The spans of a leader election, checked against each other. The defaults are those of Kubernetes' own components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,24 +10,33 @@ pub struct Spans {
     retry_period: Duration,
 }
 
-/// Spans that do not go together. The text names the flags.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Spans that do not go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidSpans {
     /// A Lease holds its duration in whole seconds.
-    #[error("--leader-elect-lease-duration must be a whole number of seconds from 1 s to 1 h")]
     Lease,
     /// The leader must give up before others may take over.
-    #[error(
-        "--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline by a tenth or more: a leader must give up before others take over, and no two clocks run alike"
-    )]
     RenewDeadline,
     /// A renewal must be tried more than once before the leader gives up.
-    #[error("--leader-elect-renew-deadline must be at least twice --leader-elect-retry-period")]
     RetryPeriod,
     /// Without a pause the API server would be asked all the time.
-    #[error("--leader-elect-retry-period must be at least 100 ms")]
     Pause,
 }
+
+impl fmt::Display for InvalidSpans {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Lease => "--leader-elect-lease-duration must be a whole number of seconds from 1 s to 1 h",
+            Self::RenewDeadline => {
+                "--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline by a tenth or more: a leader must give up before others take over, and no two clocks run alike"
+            }
+            Self::RetryPeriod => "--leader-elect-renew-deadline must be at least twice --leader-elect-retry-period",
+            Self::Pause => "--leader-elect-retry-period must be at least 100 ms",
+        })
+    }
+}
+
+impl Error for InvalidSpans {}
 
 impl Spans {
     /// `lease`: others leave a lease alone for so long after they saw it change. `renew_deadline`: its holder gives up so

@@ -31,14 +31,15 @@ fn elector(identity: &str) -> Elector {
 }
 
 /// The Lease as the server gives it back.
-fn stored(mut lease: Lease, version: u64) -> Lease {
+fn stored(lease: Lease, version: u64) -> Box<Lease> {
+    let mut lease = Box::new(lease);
     lease.metadata.uid = Some("uid".to_owned());
     lease.metadata.resource_version = Some(version.to_string());
     lease
 }
 
 /// A Lease that another process holds.
-fn theirs(version: u64) -> Lease {
+fn theirs(version: u64) -> Box<Lease> {
     let mut other = elector("other/1");
     other.read(Found::Absent, at(0), 0.0);
     let Step::Create(lease) = other.next(at(0)) else {
@@ -240,7 +241,7 @@ fn without_answers_it_steps_down_in_time_and_comes_back_as_another_term() {
     };
     elector.read(Found::Lease(lease.clone()), at(60_000), 0.0);
     assert!(matches!(elector.next(at(60_000)), Step::Replace(_)));
-    elector.wrote(Written::Stored(stored(lease, 2)), at(60_000), at(60_100), 0.0);
+    elector.wrote(Written::Stored(stored(*lease, 2)), at(60_000), at(60_100), 0.0);
     assert_eq!(elector.lead(at(60_100)).unwrap().term, 2);
 }
 
