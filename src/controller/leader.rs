@@ -150,6 +150,10 @@ impl Candidate<'_> {
 
     /// Lets everybody know how the election stands.
     fn take_stock(&mut self) {
+        if self.term.is_some() && self.shared.term() != self.term {
+            // Somebody was denied the lead: a clock was set, or the process stood still.
+            self.elector.resign();
+        }
         let lead = self.elector.lead(self.shared.at());
         let term = lead.map(|lead| lead.term);
         if self.term.is_some() && self.term != term {
@@ -160,14 +164,15 @@ impl Candidate<'_> {
                 "no longer leading; standing by. What is under way comes to its end"
             );
         }
-        if term.is_some() && self.term != term {
-            // First the state, then the leave: nobody acts by what a former term knew.
-            term::begin(self.shared);
-            tracing::info!(term, "leading");
-            self.shared.metrics.leading(true);
-            self.announce();
+        match lead {
+            Some(lead) if self.term != term => {
+                term::begin(self.shared, lead);
+                tracing::info!(term, "leading");
+                self.shared.metrics.leading(true);
+                self.announce();
+            }
+            lead => self.shared.leadership.set(lead),
         }
-        self.shared.leadership.set(lead);
         if self.term != term {
             self.term = term;
             self.shared.work.notify_one();

@@ -192,9 +192,12 @@ impl Leadership {
 
     /// The term in which this process leads at `at`, if it does. What began in one term is not begun again in another.
     ///
-    /// By the clocks, not by who runs: a process that was frozen past its lease is told so by its first question.
+    /// By the clocks, not by who runs: a process that was frozen past its lease is told so by its first question. A lead
+    /// that was denied once is over, whatever the clocks say later.
     pub fn term(&self, at: At) -> Option<u64> {
-        self.lock().filter(|lead| lead.holds(at)).map(|lead| lead.term)
+        let mut lead = self.lock();
+        *lead = lead.filter(|lead| lead.holds(at));
+        lead.map(|lead| lead.term)
     }
 
     /// Sets, prolongs or ends the lead.

@@ -169,6 +169,9 @@ impl Shared {
 
     /// Wakes every object that uses a connection, and every delivery that waits for it.
     pub(super) fn wake_users(&self, state: &mut State, name: &ConnectionName) {
+        if self.term().is_none() {
+            return;
+        }
         for uid in state.index.users(name) {
             state.queue.wake(&uid);
             let pending = state.index.get(&uid).map(Entry::pending_webhooks).unwrap_or_default();
@@ -182,8 +185,12 @@ impl Shared {
         }
     }
 
-    /// Offers the pending webhooks of an object to the outbox.
+    /// Offers the pending webhooks of an object to the outbox. Not on a standby: others deliver them, and nothing would
+    /// take them out again.
     pub(super) fn sync_outbox(&self, state: &mut State, uid: &Uid) {
+        if self.term().is_none() {
+            return;
+        }
         let Some(entry) = state.index.get(uid) else { return };
         let Some(status) = &entry.object.status else { return };
         let name = entry.connection();

@@ -4,13 +4,18 @@
 //! knows of the connections is not: others spent their allowance, met their outages and were asked to pause.
 
 use super::shared::Shared;
+use crate::leadership::Lead;
 
 /// A term begins as a process does: with empty buckets, half-open breakers, the vendor's word as the connections' statuses
 /// tell it, and nothing but the index in memory. Objects with an open intent come first.
-pub(super) fn begin(shared: &Shared) {
+///
+/// The lead is set under the same lock: what a watch tells is either in the index before, or wakes its object after.
+pub(super) fn begin(shared: &Shared, lead: Lead) {
     let (now, moment) = (shared.now(), shared.moment());
     let mut state = shared.lock();
+    shared.leadership.set(Some(lead));
     state.queue.start_anew();
+    state.outbox.start_anew();
     for name in state.connections.start_anew(shared.settings.allow_insecure_endpoints) {
         if let Some(connection) = state.connections.get_mut(&name) {
             connection.keep_pause(now, moment);

@@ -72,7 +72,9 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
 fn see(shared: &Shared, object: GuestTermination) {
     let moment = shared.moment();
     let mut state = shared.lock();
-    if let Some((uid, Taken::News)) = state.index.see(object, moment) {
+    if let Some((uid, Taken::News)) = state.index.see(object, moment)
+        && shared.term().is_some()
+    {
         shared.sync_outbox(&mut state, &uid);
         state.queue.wake(&uid);
     }

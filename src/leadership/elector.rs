@@ -211,6 +211,13 @@ impl Elector {
         })
     }
 
+    /// Gives up the lead, not the Lease: what follows is another term.
+    pub fn resign(&mut self) {
+        self.lead = None;
+        self.next = Duration::ZERO;
+        self.stale = true;
+    }
+
     /// A lead that was not renewed in time is over.
     fn lapse(&mut self, at: At) {
         if self.lead.is_some_and(|lead| !lead.holds(at)) {

@@ -387,6 +387,34 @@ mod tests {
         assert_eq!(order, ["c1-0", "c2-0", "c1-1", "c2-1"]);
     }
 
+    /// What was saved while others led is not spent, and what is under way lands without a trace.
+    #[test]
+    fn one_that_starts_anew_has_empty_lanes_and_knows_what_is_under_way() {
+        let mut queue = queue();
+        let connection: ConnectionUid = "c".into();
+        let limits = Limits {
+            requests_per_minute: 600,
+            max_in_flight: 5,
+        };
+        queue.connection(&connection, limits, at(0));
+        queue.offer(&uid("a"), &connection, ask("a"));
+        queue.offer(&uid("b"), &connection, ask("b"));
+        assert_eq!(queue.next(at(60)).map(|turn| turn.uid), Some(uid("a")));
+        queue.start_anew();
+        queue.connection(&connection, limits, at(60));
+        queue.wake(&uid("a"));
+        queue.offer(&uid("b"), &connection, ask("b"));
+        assert_eq!(queue.next(at(60)), None, "the bucket is empty, and a is under way");
+        assert!(queue.done(&uid("a"), 2, at(60)));
+        assert_eq!(
+            queue.next(at(60)),
+            None,
+            "what a former term did not spend is not given back"
+        );
+        let due = queue.next_due(at(60)).unwrap();
+        assert_eq!(queue.next(due).map(|turn| turn.uid), Some(uid("b")));
+    }
+
     #[test]
     fn a_connection_that_goes_takes_its_offers_along() {
         let mut queue = queue();
