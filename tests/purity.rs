@@ -33,6 +33,8 @@ mod purity {
         "serde_json::Value",
         "serde_json::json",
         "crate::api",
+        // Data alone.
+        "crate::clock::Reading",
         "crate::leadership",
         "crate::schedule",
         "crate::termination",

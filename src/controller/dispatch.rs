@@ -52,13 +52,7 @@ pub async fn run(shared: Arc<Shared>) {
     let mut tries = JoinSet::new();
     let mut arrears = Arrears::default();
     loop {
-        let pause = match shared.term() {
-            Some(term) => {
-                arrears = Arrears::default();
-                give_turns(&shared, term, &mut passes, &mut tries)
-            }
-            None => stand_by(&shared, &mut arrears, &mut passes),
-        };
+        let pause = give_turns(&shared, &mut arrears, &mut passes, &mut tries);
         let timer = async {
             match pause {
                 Some(pause) => shared.clock.sleep(pause).await,
@@ -74,6 +68,7 @@ pub async fn run(shared: Arc<Shared>) {
             }
             Some(done) = tries.join_next(), if !tries.is_empty() => supervise(done),
             () = shared.work.notified() => {}
+            () = shared.jumped.notified() => shared.clock_jumped(),
             () = timer => {}
         }
     }
@@ -81,9 +76,19 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 /// Starts whatever may start now, and says how long nothing else will be due.
-fn give_turns(shared: &Arc<Shared>, term: u64, passes: &mut JoinSet<()>, tries: &mut JoinSet<()>) -> Option<Moment> {
+fn give_turns(
+    shared: &Arc<Shared>,
+    arrears: &mut Arrears,
+    passes: &mut JoinSet<()>,
+    tries: &mut JoinSet<()>,
+) -> Option<Moment> {
     let moment = shared.moment();
     let mut state = shared.lock();
+    // Under the lock, as a term begins under it: these turns are of this term.
+    let Some(term) = shared.term() else {
+        return stand_by(shared, &mut state, moment, arrears, passes);
+    };
+    *arrears = Arrears::default();
     while passes.len() < shared.settings.workers {
         let Some(turn) = state.queue.next(moment) else { break };
         passes.spawn(take_turn(shared.clone(), turn, Some(term)));
@@ -120,15 +125,19 @@ fn show(shared: &Shared, counts: Counts) {
 
 /// Begins nothing, and brings to its end what was begun: answers that are not in the statuses yet are written, and what
 /// left the watch is forgotten. Says how long nothing else will be due.
-fn stand_by(shared: &Arc<Shared>, arrears: &mut Arrears, passes: &mut JoinSet<()>) -> Option<Moment> {
-    let moment = shared.moment();
-    let mut state = shared.lock();
+fn stand_by(
+    shared: &Arc<Shared>,
+    state: &mut State,
+    moment: Moment,
+    arrears: &mut Arrears,
+    passes: &mut JoinSet<()>,
+) -> Option<Moment> {
     if arrears.look && moment >= arrears.next {
         let undone = state.index.undone();
         arrears.look = !undone.is_empty();
         arrears.next = moment + arrears.pause;
         arrears.pause = (arrears.pause * 2).min(ARREARS_CAP);
-        claim(shared, &mut state, &undone, passes);
+        claim(shared, state, &undone, passes);
     }
     // What waits here waits for the leader's turn, and is counted there.
     let counts = Counts {
@@ -196,51 +205,45 @@ async fn take_turn(shared: Arc<Shared>, turn: Turn, term: Option<u64>) {
     let mut pass = Pass::new(&shared, &turn, term);
     let next = guarded(&shared, &mut pass).await;
     shared.metrics.pass();
-    let (tokens, notices) = (pass.tokens, pass.notices);
-    finish(&shared, &turn.uid, tokens, next);
+    finish(&shared, &turn.uid, pass.tokens, next);
     shared.work.notify_one();
-    shared.publish(&notices).await;
 }
 
 /// One pass. A panic in it is a condition of that object and nothing else.
 async fn guarded(shared: &Shared, pass: &mut Pass<'_>) -> Next {
-    match AssertUnwindSafe(pass.run()).catch_unwind().await {
-        Ok(next) => next,
-        Err(_) => {
-            shared.metrics.panic();
-            let uid = pass.uid.clone();
-            tracing::error!(%uid, "a pass panicked; its object rests for minutes. This is a bug.");
-            let jitter = shared.chance.share();
-            let pause = shared.settings.policy.backoff(u32::MAX, jitter, None);
-            let entry = {
-                let mut state = shared.lock();
-                if let Some(entry) = state.index.get_mut(&uid) {
-                    // Whether a call had left is not known any more: the intent is looked after like somebody else's.
-                    entry.memory.intent = None;
-                    entry.memory.look = None;
-                }
-                state.index.get(&uid).cloned()
-            };
-            if let Some(Entry {
-                object,
-                request: Ok(request),
-                ..
-            }) = entry
-            {
-                let old = object.status.clone().unwrap_or_default();
-                let next = evolve(
-                    &request,
-                    &old,
-                    &Fact::Panicked { jitter },
-                    shared.now(),
-                    &shared.settings.policy,
-                );
-                if next != old {
-                    let recorded = shared.write_status(&uid, &object, next, Holds::Nothing).await;
-                    pass.after(recorded);
-                }
-            }
-            Next::at(shared.moment() + pause)
+    if let Ok(next) = AssertUnwindSafe(pass.run()).catch_unwind().await {
+        return next;
+    }
+    let uid = pass.uid.clone();
+    tracing::error!(%uid, "a pass panicked; its object rests for minutes. This is a bug.");
+    let jitter = shared.chance.share();
+    let pause = shared.settings.policy.backoff(u32::MAX, jitter, None);
+    if let Some(entry) = shared.lock().index.get_mut(&uid) {
+        // Whether a call had left is not known any more: the intent is looked after like somebody else's.
+        entry.memory.intent = None;
+        entry.memory.look = None;
+    }
+    let told = AssertUnwindSafe(tell_of_panic(shared, pass, jitter));
+    if told.catch_unwind().await.is_err() {
+        tracing::error!(%uid, "the same object makes its condition panic, too; it says nothing of this");
+    }
+    Next::at(shared.moment() + pause)
+}
+
+async fn tell_of_panic(shared: &Shared, pass: &mut Pass<'_>, jitter: f64) {
+    let entry = shared.lock().index.get(&pass.uid).cloned();
+    if let Some(Entry {
+        object,
+        request: Ok(request),
+        ..
+    }) = entry
+    {
+        let old = object.status.clone().unwrap_or_default();
+        let (fact, policy) = (Fact::Panicked { jitter }, &shared.settings.policy);
+        let next = evolve(&request, &old, &fact, shared.now(), policy);
+        if next != old {
+            let recorded = shared.write_status(&pass.uid, &object, next, Holds::Nothing).await;
+            pass.after(recorded);
         }
     }
 }
@@ -319,11 +322,10 @@ pub(super) fn forget(state: &mut State, uid: &Uid) {
 
 async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
     let tried = AssertUnwindSafe(shared.try_delivery(&delivery)).catch_unwind().await;
-    let (after, notices) = tried.unwrap_or_else(|_| {
-        shared.metrics.panic();
-        tracing::error!(uid = %delivery.uid, webhook = %delivery.webhook, "a delivery panicked; it rests for minutes. This is a bug.");
-        (After::Again(shared.moment() + shared.settings.policy.backoff(u32::MAX, 1.0, None)), Vec::new())
-    });
+    let after = match tried {
+        Ok(tried) => tried,
+        Err(_) => after_panic(&shared, &delivery).await,
+    };
     {
         let mut state = shared.lock();
         let endpoint = state.outbox.done(&delivery);
@@ -337,5 +339,12 @@ async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
         }
     }
     shared.work.notify_one();
-    shared.publish(&notices).await;
+}
+
+/// A try that panicked is a try that failed, of that webhook and nothing else.
+async fn after_panic(shared: &Shared, delivery: &Delivery) -> After {
+    let (uid, webhook) = (&delivery.uid, &delivery.webhook);
+    tracing::error!(%uid, %webhook, "the try of a webhook panicked; it counts as one that failed. This is a bug.");
+    let told = AssertUnwindSafe(shared.record_panic(delivery)).catch_unwind().await;
+    told.unwrap_or_else(|_| After::Again(shared.rest_of_a_panic()))
 }

@@ -24,9 +24,15 @@ const RELEASE: Duration = Duration::from_secs(3);
 /// The pause before the release is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Takes part in the election until the operator has stopped and `drained` says that nothing of it is under way any more.
-/// Then it releases the lease, so that another replica need not wait.
-pub async fn run(shared: Arc<Shared>, drained: CancellationToken) {
+/// Takes part in the election from the moment that `known` says that everything is listed, until the operator has stopped
+/// and `drained` says that nothing of it is under way any more. Then it releases the lease, so that another replica need not
+/// wait.
+pub async fn run(shared: Arc<Shared>, known: CancellationToken, drained: CancellationToken) {
+    tokio::select! {
+        biased;
+        () = drained.cancelled() => return,
+        () = known.cancelled() => {}
+    }
     let Some(election) = shared.leadership.election().cloned() else {
         shared.metrics.leading(true);
         drained.cancelled().await;
@@ -82,7 +88,7 @@ impl Candidate<'_> {
     /// One step of the election. It may be dropped: a write whose answer nobody waits for is found by a read.
     async fn step(&mut self) {
         let shared = self.shared;
-        let began = shared.at();
+        let began = shared.reading();
         let step = self.elector.next(began);
         let patience = self.elector.patience(began);
         let late = || format!("no answer within {} ms", patience.as_millis());
@@ -105,7 +111,7 @@ impl Candidate<'_> {
                 if found != Found::Failed {
                     self.trouble.clear();
                 }
-                self.elector.read(found, shared.at(), shared.chance.share());
+                self.elector.read(found, shared.reading(), shared.chance.share());
             }
             Step::Create(_) | Step::Replace(_) => {
                 let write = async {
@@ -131,7 +137,8 @@ impl Candidate<'_> {
                         Written::Failed
                     }
                 };
-                self.elector.wrote(written, began, shared.at(), shared.chance.share());
+                self.elector
+                    .wrote(written, began, shared.reading(), shared.chance.share());
             }
         }
     }
@@ -154,7 +161,7 @@ impl Candidate<'_> {
             // Somebody was denied the lead: a clock was set, or the process stood still.
             self.elector.resign();
         }
-        let lead = self.elector.lead(self.shared.at());
+        let lead = self.elector.lead(self.shared.reading());
         let term = lead.map(|lead| lead.term);
         if self.term.is_some() && self.term != term {
             self.shared.leadership.set(None);
@@ -199,17 +206,17 @@ impl Candidate<'_> {
             discriminator: format!(
                 "{}/{:?}",
                 self.shared.holder,
-                self.elector.lead(self.shared.at()).map(|lead| lead.term)
+                self.elector.lead(self.shared.reading()).map(|lead| lead.term)
             ),
         };
-        self.shared.publish_beside(notice);
+        self.shared.publish([notice]);
     }
 
     /// Releases the lease, if this process holds it.
     async fn release(mut self) {
         self.shared.leadership.set(None);
         loop {
-            let Some(lease) = self.elector.release(self.shared.at()) else {
+            let Some(lease) = self.elector.release(self.shared.reading()) else {
                 return;
             };
             match self.shared.cluster.replace_lease(&lease).await {
@@ -223,7 +230,8 @@ impl Candidate<'_> {
                     let read = self.shared.cluster.get::<Lease>(&self.namespace, &self.name).await;
                     if let Ok(found) = read {
                         let found = found.map_or(Found::Absent, |lease| Found::Lease(Box::new(lease)));
-                        self.elector.read(found, self.shared.at(), self.shared.chance.share());
+                        self.elector
+                            .read(found, self.shared.reading(), self.shared.chance.share());
                     }
                 }
             }

@@ -20,6 +20,8 @@ pub mod findings;
 pub mod index;
 pub mod keeper;
 pub mod leader;
+pub mod moments;
+pub mod notices;
 pub mod pass;
 pub mod record;
 pub mod secrets;

@@ -8,7 +8,8 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    leadership::{At, Lead, spans::Spans},
+    clock::Reading,
+    leadership::{Lead, spans::Spans},
     schedule::{breaker::BreakerPolicy, lane::ProofPolicy},
     termination::policy::Policy,
     webhook::guard::GuardPolicy,
@@ -57,6 +58,14 @@ pub struct Pacing {
     pub drain: Duration,
     /// How long the server keeps a watch open, in seconds.
     pub watch_timeout_seconds: u32,
+    /// A watch that did nothing at all for three times its timeout and this is stuck, and only a restart helps.
+    ///
+    /// One that is in order does something at least once in its timeout and 14 s: five more before it is given up, a
+    /// pause of at most eight after an error, and one between two starts. While the API server is away it asks again and
+    /// again, which is no reason for a restart: that would help nobody, and cost what this process remembers.
+    pub stuck_margin: Duration,
+    /// A runtime that has not gone round for so long is stuck, and only a restart helps.
+    pub stuck_runtime: Duration,
 }
 
 impl Default for Pacing {
@@ -69,6 +78,8 @@ impl Default for Pacing {
             deletion_grace: Duration::from_secs(60),
             drain: Duration::from_secs(20),
             watch_timeout_seconds: crate::cluster::WATCH_TIMEOUT_SECONDS,
+            stuck_margin: Duration::from_secs(60),
+            stuck_runtime: Duration::from_secs(30),
         }
     }
 }
@@ -194,7 +205,7 @@ impl Leadership {
     ///
     /// By the clocks, not by who runs: a process that was frozen past its lease is told so by its first question. A lead
     /// that was denied once is over, whatever the clocks say later.
-    pub fn term(&self, at: At) -> Option<u64> {
+    pub fn term(&self, at: Reading) -> Option<u64> {
         let mut lead = self.lock();
         *lead = lead.filter(|lead| lead.holds(at));
         lead.map(|lead| lead.term)

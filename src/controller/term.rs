@@ -18,7 +18,7 @@ pub(super) fn begin(shared: &Shared, lead: Lead) {
     state.outbox.start_anew();
     for name in state.connections.start_anew(shared.settings.allow_insecure_endpoints) {
         if let Some(connection) = state.connections.get_mut(&name) {
-            connection.keep_pause(now, moment);
+            connection.resume_pause(now, moment);
         }
         shared.settle_lane(&mut state, &name, moment);
     }

@@ -41,10 +41,10 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
         field_selector: Some(OPEN_WORK.to_owned()),
         ..settings(&shared)
     };
-    let heard = shared.metrics.watch(WatchedKind::GuestTermination);
+    let pulse = shared.metrics.watch(WatchedKind::GuestTermination);
     let mut events = shared
         .cluster
-        .watch::<GuestTermination>(&settings, jitter(&shared), heard);
+        .watch::<GuestTermination>(&settings, jitter(&shared), pulse);
     while let Some(event) = events.next().await {
         match event {
             WatchEvent::ListBegan => shared.lock().index.list_began(),
@@ -70,11 +70,13 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
 }
 
 fn see(shared: &Shared, object: GuestTermination) {
-    let moment = shared.moment();
+    let reading = shared.reading();
     let mut state = shared.lock();
-    if let Some((uid, Taken::News)) = state.index.see(object, moment)
-        && shared.term().is_some()
-    {
+    if let Some((uid, Taken::News)) = state.index.see(object, reading) {
+        shared.tell_overdue(&mut state, &uid);
+        if shared.term().is_none() {
+            return;
+        }
         shared.sync_outbox(&mut state, &uid);
         state.queue.wake(&uid);
     }
@@ -106,10 +108,10 @@ fn doubt(shared: &Shared, state: &mut State, uid: &Uid) {
 pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
     let mut listed = Some(listed);
     let mut listing: BTreeSet<(ConnectionName, Arc<str>)> = BTreeSet::new();
-    let heard = shared.metrics.watch(WatchedKind::GenesysConnection);
+    let pulse = shared.metrics.watch(WatchedKind::GenesysConnection);
     let mut events = shared
         .cluster
-        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), heard);
+        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), pulse);
     while let Some(event) = events.next().await {
         match event {
             WatchEvent::ListBegan => {
@@ -163,7 +165,15 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
         .see(object, shared.settings.allow_insecure_endpoints)?;
     match &change {
         Change::Nothing => return Some((name, uid)),
-        Change::New(Some(former)) => state.queue.remove_connection(former),
+        Change::New(former) => {
+            if let Some(former) = former {
+                state.queue.remove_connection(former);
+            }
+            // A pause outlives the process that was asked for it.
+            if let Some(connection) = state.connections.get_mut(&name) {
+                connection.resume_pause(now, moment);
+            }
+        }
         Change::Edited { not_found: true } => {
             for user in state.index.users(&name) {
                 if let Some(entry) = state.index.get_mut(&user) {
@@ -171,10 +181,7 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
                 }
             }
         }
-        Change::New(None) | Change::Edited { not_found: false } => {}
-    }
-    if let Some(connection) = state.connections.get_mut(&name) {
-        connection.keep_pause(now, moment);
+        Change::Edited { not_found: false } => {}
     }
     shared.settle_lane(&mut state, &name, moment);
     shared.wake_users(&mut state, &name);
@@ -212,12 +219,7 @@ fn set_aside(shared: &Shared, uid: &Uid) {
 }
 
 /// An object that does not fit the types of this version is never acted on, and stops nothing else.
-fn undecodable<K: kube::Resource<DynamicType = ()>>(
-    shared: &Arc<Shared>,
-    kind: WatchedKind,
-    object: Identity,
-    error: &str,
-) {
+fn undecodable<K: kube::Resource<DynamicType = ()>>(shared: &Shared, kind: WatchedKind, object: Identity, error: &str) {
     shared.metrics.undecodable(kind);
     tracing::error!(%object, error, "an object does not fit this version's types; it is not acted on");
     let notice = Notice {
@@ -232,6 +234,6 @@ fn undecodable<K: kube::Resource<DynamicType = ()>>(
     };
     // Every replica sees it, and one tells.
     if shared.term().is_some() {
-        shared.publish_beside(notice);
+        shared.publish([notice]);
     }
 }

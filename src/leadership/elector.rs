@@ -8,8 +8,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 
-use super::{At, Lead, spans::Spans};
-use crate::termination::instants::later;
+use super::{Lead, spans::Spans};
+use crate::{clock::Reading, termination::instants::later};
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +90,7 @@ impl Elector {
     }
 
     /// The lead that this process has at `at`, if any.
-    pub fn lead(&self, at: At) -> Option<Lead> {
+    pub fn lead(&self, at: Reading) -> Option<Lead> {
         self.lead.filter(|lead| lead.holds(at))
     }
 
@@ -108,18 +108,18 @@ impl Elector {
     }
 
     /// How long a request that begins now may take: none of a leader's outlasts the lead.
-    pub fn patience(&self, at: At) -> Duration {
-        let left = |lead: Lead| lead.until.moment.saturating_sub(at.moment);
+    pub fn patience(&self, at: Reading) -> Duration {
+        let left = |lead: Lead| lead.until.monotonic.saturating_sub(at.monotonic);
         let request = self.spans.request();
         self.lead(at).map_or(request, |lead| left(lead).min(request))
     }
 
     /// What to do at `at`.
-    pub fn next(&mut self, at: At) -> Step {
+    pub fn next(&mut self, at: Reading) -> Step {
         self.lapse(at);
-        if at.moment < self.next {
-            let pause = self.next - at.moment;
-            let left = self.lead.map(|lead| lead.until.moment.saturating_sub(at.moment));
+        if at.monotonic < self.next {
+            let pause = self.next - at.monotonic;
+            let left = self.lead.map(|lead| lead.until.monotonic.saturating_sub(at.monotonic));
             return Step::Wait(left.map_or(pause, |left| pause.min(left)));
         }
         match &self.known {
@@ -131,12 +131,12 @@ impl Elector {
     }
 
     /// Takes in what a read found whose answer came at `at`. `share`: chance, 0 to 1.
-    pub fn read(&mut self, found: Found, at: At, share: f64) {
+    pub fn read(&mut self, found: Found, at: Reading, share: f64) {
         self.lapse(at);
         let free = match found {
             Found::Failed => {
                 self.stale = true;
-                self.next = at.moment + self.spans.retry(share);
+                self.next = at.monotonic + self.spans.retry(share);
                 return;
             }
             Found::Absent => {
@@ -144,30 +144,30 @@ impl Elector {
                     Known::Nothing => None,
                     Known::Absent(since) => *since,
                     // Whoever holds it may not know yet that it was deleted.
-                    Known::Lease { .. } => Some(at.moment),
+                    Known::Lease { .. } => Some(at.monotonic),
                 };
                 self.known = Known::Absent(since);
-                since.map_or(at.moment, |since| since + self.spans.lease())
+                since.map_or(at.monotonic, |since| since + self.spans.lease())
             }
             Found::Lease(lease) => self.see(lease, at),
         };
-        if self.lead.is_some() || free <= at.moment {
+        if self.lead.is_some() || free <= at.monotonic {
             self.stale = false;
-            self.next = at.moment;
+            self.next = at.monotonic;
         } else {
             self.stale = true;
-            self.next = free.min(at.moment + self.spans.look(share));
+            self.next = free.min(at.monotonic + self.spans.look(share));
         }
     }
 
     /// Takes in what came of a write that began at `began` and was answered, or given up, at `at`. `share`: chance, 0 to
     /// 1.
-    pub fn wrote(&mut self, written: Written, began: At, at: At, share: f64) {
+    pub fn wrote(&mut self, written: Written, began: Reading, at: Reading, share: f64) {
         self.lapse(at);
         match written {
             Written::Stored(lease) => {
-                let until = At {
-                    moment: began.moment + self.spans.renew_deadline(),
+                let until = Reading {
+                    monotonic: began.monotonic + self.spans.renew_deadline(),
                     wall: later(began.wall, self.spans.renew_deadline()),
                 };
                 let term = self.lead.map_or(self.terms + 1, |lead| lead.term);
@@ -176,25 +176,25 @@ impl Elector {
                 self.terms = term;
                 self.known = Known::Lease {
                     lease,
-                    since: at.moment,
+                    since: at.monotonic,
                 };
                 self.stale = false;
-                self.next = at.moment + self.spans.retry(share);
+                self.next = at.monotonic + self.spans.retry(share);
                 self.lapse(at);
             }
             Written::Overtaken => {
                 self.stale = true;
-                self.next = at.moment + self.spans.look(share);
+                self.next = at.monotonic + self.spans.look(share);
             }
             Written::Failed => {
                 self.stale = true;
-                self.next = at.moment + self.spans.retry(share);
+                self.next = at.monotonic + self.spans.retry(share);
             }
         }
     }
 
     /// The Lease without a holder, if this process holds it by what was last seen: others need not wait then.
-    pub fn release(&self, at: At) -> Option<Lease> {
+    pub fn release(&self, at: Reading) -> Option<Lease> {
         let lease = self.lease()?;
         (holder(lease) == self.identity).then(|| {
             let spec = LeaseSpec {
@@ -219,35 +219,35 @@ impl Elector {
     }
 
     /// A lead that was not renewed in time is over.
-    fn lapse(&mut self, at: At) {
+    fn lapse(&mut self, at: Reading) {
         if self.lead.is_some_and(|lead| !lead.holds(at)) {
             self.lead = None;
             // There may still be time before others may take it.
-            self.next = self.next.min(at.moment);
+            self.next = self.next.min(at.monotonic);
             self.stale = true;
         }
     }
 
     /// A Lease was read. Gives back from when on this process may take it.
-    fn see(&mut self, lease: Box<Lease>, at: At) -> Duration {
+    fn see(&mut self, lease: Box<Lease>, at: Reading) -> Duration {
         let since = match &self.known {
             Known::Lease { lease: known, since } if version(known) == version(&lease) => *since,
-            _ => at.moment,
+            _ => at.monotonic,
         };
         let free = match holder(&lease) {
-            "" => at.moment,
+            "" => at.monotonic,
             other if other != self.identity => {
                 self.lead = None;
                 since + duration(&lease).unwrap_or(self.spans.lease())
             }
-            _ => at.moment,
+            _ => at.monotonic,
         };
         self.known = Known::Lease { lease, since };
         free
     }
 
     /// The Lease as this process takes or renews it.
-    fn claim(&self, lease: &Lease, at: At) -> Lease {
+    fn claim(&self, lease: &Lease, at: Reading) -> Lease {
         let before = lease.spec.clone().unwrap_or_default();
         let renews = holder(lease) == self.identity;
         let transitions = before.lease_transitions.unwrap_or_default();
@@ -271,7 +271,7 @@ impl Elector {
     }
 
     /// The first Lease of that name.
-    fn first(&self, at: At) -> Lease {
+    fn first(&self, at: Reading) -> Lease {
         Lease {
             metadata: ObjectMeta {
                 namespace: Some(self.namespace.clone()),
@@ -286,7 +286,7 @@ impl Elector {
         }
     }
 
-    fn mine(&self, before: LeaseSpec, at: At) -> LeaseSpec {
+    fn mine(&self, before: LeaseSpec, at: Reading) -> LeaseSpec {
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(self.spans.lease().as_secs()).ok(),

@@ -19,14 +19,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-/// One instant on both clocks of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At {
-    /// The monotonic clock, as time since its origin. It stands still while the machine is suspended.
-    pub moment: Duration,
-    /// The wall clock. It jumps when it is set.
-    pub wall: Timestamp,
-}
+use crate::clock::Reading;
 
 /// A time of leading: from an election that was won until the lead is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,21 +27,21 @@ pub struct Lead {
     /// Which of this process's times of leading it is.
     pub term: u64,
     /// When it ends, if the lease is not renewed before. By both clocks, and the earlier one counts.
-    pub until: At,
+    pub until: Reading,
 }
 
 impl Lead {
     /// A lead that never ends: of a process that is alone.
     pub const FOREVER: Self = Self {
         term: 0,
-        until: At {
-            moment: Duration::MAX,
+        until: Reading {
+            monotonic: Duration::MAX,
             wall: Timestamp::MAX,
         },
     };
 
     /// Whether it still holds.
-    pub fn holds(&self, at: At) -> bool {
-        at.moment < self.until.moment && at.wall < self.until.wall
+    pub fn holds(&self, at: Reading) -> bool {
+        at.monotonic < self.until.monotonic && at.wall < self.until.wall
     }
 }

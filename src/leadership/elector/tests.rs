@@ -6,16 +6,16 @@ mod world;
 
 const START: i64 = 1_700_000_000;
 
-fn at(millis: u64) -> At {
-    At {
-        moment: Duration::from_millis(millis),
+fn at(millis: u64) -> Reading {
+    Reading {
+        monotonic: Duration::from_millis(millis),
         wall: Timestamp::from_millisecond(START * 1000 + i64::try_from(millis).unwrap()).unwrap(),
     }
 }
 
 /// The same moment, by a wall clock that was set.
-fn set(millis: u64, by: i64) -> At {
-    At {
+fn set(millis: u64, by: i64) -> Reading {
+    Reading {
         wall: Timestamp::from_second(at(millis).wall.as_second() + by).unwrap(),
         ..at(millis)
     }
@@ -226,7 +226,7 @@ fn without_answers_it_steps_down_in_time_and_comes_back_as_another_term() {
             Step::Read => elector.read(Found::Failed, at(now), 0.0),
             _ => {
                 let patience = elector.patience(at(now));
-                assert!(at(now).moment + patience <= Duration::from_secs(10));
+                assert!(at(now).monotonic + patience <= Duration::from_secs(10));
                 let began = now;
                 now += u64::try_from(patience.as_millis()).unwrap();
                 elector.wrote(Written::Failed, at(began), at(now), 0.0);

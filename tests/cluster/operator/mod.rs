@@ -3,6 +3,7 @@
 mod answers;
 mod answers_uncertain;
 mod at_scale;
+mod clocks;
 mod connections;
 mod connections_credentials;
 mod deadlines;
@@ -17,6 +18,9 @@ mod outage;
 mod process;
 mod replicas;
 mod replicas_forced;
+mod supervision;
+mod supervision_process;
+mod supervision_stage;
 mod suspend;
 mod throttling;
 mod webhooks;

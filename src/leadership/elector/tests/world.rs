@@ -83,7 +83,7 @@ enum Event {
 
 struct Request {
     step: Step,
-    began: At,
+    began: Reading,
     answer: Option<Answer>,
     /// Its answer comes in time.
     answered: bool,
@@ -126,7 +126,7 @@ impl Run {
     }
 
     /// The clocks of a replica. Those of a frozen machine stand still, but for the wall clock, which is right afterwards.
-    fn at(&self, index: usize, now: u64) -> At {
+    fn at(&self, index: usize, now: u64) -> Reading {
         let fate = &self.world.fates[index];
         let slept: u64 = merged(&fate.freezes, true)
             .iter()
@@ -140,8 +140,8 @@ impl Run {
             .sum();
         let run = |millis: u64| millis * fate.rate / 1000;
         let wall = i64::try_from(run(now)).unwrap() + (START + fate.offset + jumped) * 1000;
-        At {
-            moment: Duration::from_millis(run(now - slept)),
+        Reading {
+            monotonic: Duration::from_millis(run(now - slept)),
             wall: Timestamp::from_millisecond(wall).unwrap(),
         }
     }
