@@ -16,11 +16,14 @@ use super::{settings::Election, shared::Shared, term};
 use crate::{
     cluster::{LeaseWrite, Notice, NoticeKind, Regarding},
     leadership::elector::{Elector, Found, Step, Written},
+    schedule::Moment,
 };
 
 /// How long the release of the lease may take when the operator stops.
 const RELEASE: Duration = Duration::from_secs(3);
 
+/// How long the same trouble with the Lease is not told again.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// The pause before the release is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -47,7 +50,7 @@ pub async fn run(shared: Arc<Shared>, known: CancellationToken, drained: Cancell
         namespace,
         name,
         term: None,
-        trouble: String::new(),
+        trouble: None,
         holder: String::new(),
     };
     loop {
@@ -78,8 +81,8 @@ struct Candidate<'a> {
     name: String,
     /// The term that was begun and not ended.
     term: Option<u64>,
-    /// What the API server said last, so that the same is not logged twice a second.
-    trouble: String,
+    /// What went wrong last, and when that was told: the same is not logged twice a second.
+    trouble: Option<(String, Moment)>,
     /// Who held the Lease when it was last looked at.
     holder: String,
 }
@@ -108,9 +111,6 @@ impl Candidate<'_> {
                         Found::Failed
                     }
                 };
-                if found != Found::Failed {
-                    self.trouble.clear();
-                }
                 self.elector.read(found, shared.reading(), shared.chance.share());
             }
             Step::Create(_) | Step::Replace(_) => {
@@ -127,10 +127,7 @@ impl Candidate<'_> {
                     () = shared.clock.sleep(patience) => LeaseWrite::Failed(late()),
                 };
                 let written = match write {
-                    LeaseWrite::Stored(lease) => {
-                        self.trouble.clear();
-                        Written::Stored(lease)
-                    }
+                    LeaseWrite::Stored(lease) => Written::Stored(lease),
                     LeaseWrite::Overtaken => Written::Overtaken,
                     LeaseWrite::Failed(why) => {
                         self.complain(why);
@@ -144,14 +141,16 @@ impl Candidate<'_> {
     }
 
     fn complain(&mut self, why: String) {
-        if why != self.trouble {
+        let now = self.shared.moment();
+        let known = |(told, at): &(String, Moment)| *told == why && now < *at + TELL_AGAIN;
+        if !self.trouble.as_ref().is_some_and(known) {
             tracing::warn!(
                 namespace = self.namespace,
                 lease = self.name,
                 why,
                 "the lease could not be read or written; it is tried again"
             );
-            self.trouble = why;
+            self.trouble = Some((why, now));
         }
     }
 
@@ -215,25 +214,29 @@ impl Candidate<'_> {
     /// Releases the lease, if this process holds it.
     async fn release(mut self) {
         self.shared.leadership.set(None);
+        // Who does not lead may hold it all the same, by a write whose answer the stop did not wait for.
+        let mut sure = self.term.is_some();
         loop {
-            let Some(lease) = self.elector.release(self.shared.reading()) else {
-                return;
-            };
-            match self.shared.cluster.replace_lease(&lease).await {
-                LeaseWrite::Stored(_) => {
+            if sure {
+                let Some(lease) = self.elector.release(self.shared.reading()) else {
+                    return;
+                };
+                if let LeaseWrite::Stored(_) = self.shared.cluster.replace_lease(&lease).await {
                     tracing::info!("the lease is released");
                     return;
                 }
                 // A renewal may have been under way.
-                LeaseWrite::Overtaken | LeaseWrite::Failed(_) => {
-                    self.shared.clock.sleep(AGAIN).await;
-                    let read = self.shared.cluster.get::<Lease>(&self.namespace, &self.name).await;
-                    if let Ok(found) = read {
-                        let found = found.map_or(Found::Absent, |lease| Found::Lease(Box::new(lease)));
-                        self.elector
-                            .read(found, self.shared.reading(), self.shared.chance.share());
-                    }
+                self.shared.clock.sleep(AGAIN).await;
+            }
+            let read = self.shared.cluster.get::<Lease>(&self.namespace, &self.name).await;
+            sure = read.is_ok();
+            match read {
+                Ok(found) => {
+                    let found = found.map_or(Found::Absent, |lease| Found::Lease(Box::new(lease)));
+                    let share = self.shared.chance.share();
+                    self.elector.read(found, self.shared.reading(), share);
                 }
+                Err(_) => self.shared.clock.sleep(AGAIN).await,
             }
         }
     }

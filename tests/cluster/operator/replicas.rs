@@ -300,3 +300,23 @@ async fn a_standby_asks_nothing_and_writes_nothing() {
         assert!(program.process.stop(seconds(20)).await.unwrap().success());
     }
 }
+
+/// A standby has its connections and objects at hand, and none of the allowance: the one before it spent that. Two calls are
+/// allowed every 20 s here.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_begins_to_lead_has_saved_nothing() {
+    let stage = Stage::bare("allowance").await;
+    let mut connection = stage.connection("default");
+    connection["spec"]["rateLimit"] = json!({"requestsPerMinute": 12, "maxInFlight": 5});
+    stage.connect(connection).await;
+    let (first, second) = stage.pair(&super::process::SHORT_LEASE).await;
+    tokio::time::sleep(seconds(22)).await;
+    first.process.kill_9().await.unwrap();
+    stage.another("guest").await;
+    second.leads().await;
+    let began = Instant::now();
+    stage.happens(Operation::Observe, Moment::Received, "guest").await;
+    assert!(began.elapsed() >= seconds(18), "{:?}", began.elapsed());
+    stage.settled("guest").await;
+    assert!(second.process.stop(seconds(20)).await.unwrap().success());
+}
