@@ -220,3 +220,48 @@ impl Leadership {
         self.lead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn reading(wall: i64, monotonic: u64) -> Reading {
+        Reading {
+            wall: Timestamp::from_second(wall).unwrap(),
+            monotonic: Duration::from_secs(monotonic),
+        }
+    }
+
+    fn lead(term: u64) -> Option<Lead> {
+        Some(Lead {
+            term,
+            until: reading(1_010, 10),
+        })
+    }
+
+    /// A process that was frozen past its lease asks before anybody could tell it.
+    #[test]
+    fn a_lead_ends_by_itself_and_what_was_denied_once_stays_denied() {
+        let leadership = Leadership::elected(Election {
+            namespace: "system".to_owned(),
+            name: "operator".to_owned(),
+            spans: Spans::default(),
+        });
+        assert_eq!(
+            leadership.term(reading(1_000, 0)),
+            None,
+            "nobody leads before an election"
+        );
+        leadership.set(lead(1));
+        assert_eq!(leadership.term(reading(1_009, 9)), Some(1));
+        assert_eq!(leadership.term(reading(1_010, 10)), None);
+        assert_eq!(leadership.term(reading(1_009, 9)), None);
+        for over in [reading(1_010, 9), reading(1_009, 10)] {
+            leadership.set(lead(2));
+            assert_eq!(leadership.term(over), None, "by either clock");
+        }
+        assert_eq!(Leadership::alone().term(reading(5_000_000, 5_000_000)), Some(0));
+    }
+}

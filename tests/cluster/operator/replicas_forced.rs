@@ -9,7 +9,7 @@ use std::{
 
 use guest_termination_operator::{controller::settings::Leadership, leadership::Lead};
 use serde_json::json;
-use simulator::api::{GuestSpec, Operation};
+use simulator::api::{FaultSpec, GuestSpec, Moment, Operation};
 
 use super::lifecycle_stage::{A_WHILE, seconds};
 use crate::stage::{Lines, Operator, Stage};
@@ -34,6 +34,14 @@ impl Write for Gate {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The answer of such a call takes a while.
+fn slow(operation: Operation) -> FaultSpec {
+    FaultSpec {
+        delay_after_ms: 1500,
+        ..FaultSpec::on(operation).guest("guest").times(1)
     }
 }
 
@@ -106,6 +114,33 @@ async fn what_one_term_began_is_not_sent_in_another() {
     operator.stop().await;
 }
 
+/// The look of a leader whose lead is over is on its way: what it sees leads to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_in_flight_is_followed_by_no_intent() {
+    let stage = Stage::set("look").await;
+    let (lines, leadership) = (Lines::default(), Leadership::alone());
+    let first = stage
+        .operate_led(stage.settings(), Box::new(lines.clone()), lines, leadership.clone())
+        .await;
+    stage.warm_up().await;
+    stage.simulator.add_guest(GuestSpec::active("guest"));
+    stage.simulator.add_fault(slow(Operation::Observe)).unwrap();
+    stage.terminate("guest", json!({})).await;
+    stage.happens(Operation::Observe, Moment::Received, "guest").await;
+    leadership.set(None);
+    let position = stage.cluster.audit_position();
+    tokio::time::sleep(seconds(4)).await;
+    assert_eq!(stage.writes_since(position), [], "neither an intent nor anything else");
+    assert_eq!(first.story("guest"), Vec::<String>::new());
+
+    let second = stage.operate().await;
+    let object = stage.settled("guest").await;
+    assert_eq!(object["status"]["attempts"], 1);
+    assert_eq!(stage.asked(Operation::Terminate, "guest"), 1);
+    first.stop().await;
+    second.stop().await;
+}
+
 /// The call of a leader whose lead is over is on its way: its result is written all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_in_flight_is_recorded_by_whoever_sent_it() {
@@ -116,15 +151,9 @@ async fn a_call_in_flight_is_recorded_by_whoever_sent_it() {
         .await;
     stage.warm_up().await;
     stage.simulator.add_guest(GuestSpec::active("guest"));
-    let slow = simulator::api::FaultSpec {
-        delay_after_ms: 1500,
-        ..simulator::api::FaultSpec::on(Operation::Terminate)
-    };
-    stage.simulator.add_fault(slow).unwrap();
+    stage.simulator.add_fault(slow(Operation::Terminate)).unwrap();
     stage.terminate("guest", json!({})).await;
-    stage
-        .happens(Operation::Terminate, simulator::api::Moment::Effective, "guest")
-        .await;
+    stage.happens(Operation::Terminate, Moment::Effective, "guest").await;
     leadership.set(None);
     let object = stage.finished("guest").await;
     assert_eq!(object["status"]["audit"]["confirmedBy"], "Response");

@@ -18,6 +18,8 @@ struct Fate {
     jumps: Vec<(u64, i64)>,
     /// When it freezes, for how long, and whether its machine does, whose monotonic clock then stands still.
     freezes: Vec<(u64, u64, bool)>,
+    /// When it cannot reach the server, and for how long.
+    cuts: Vec<(u64, u64)>,
 }
 
 /// What becomes of a request: when it arrives and when its answer does, in milliseconds, and whether either is lost.
@@ -34,25 +36,30 @@ struct World {
 
 fn fate() -> impl Strategy<Value = Fate> {
     (
-        975u64..=1_024,
+        // The slowest and the fastest are 5 % apart.
+        prop_oneof![975u64..=1_024, Just(975), Just(1_024)],
         -7_200i64..7_200,
         prop::collection::vec(
             (0u64..120_000, prop_oneof![Just(3_600i64), Just(-3_600), -20i64..20]),
             0..3,
         ),
         prop::collection::vec((0u64..120_000, 100u64..60_000, any::<bool>()), 0..3),
+        prop::collection::vec((0u64..120_000, 100u64..60_000), 0..3),
     )
-        .prop_map(|(rate, offset, mut jumps, freezes): (_, _, Vec<(u64, i64)>, Vec<_>)| {
-            // A machine that sleeps, and whose clock is set back by as much, cannot know that it slept.
-            let sleeps = freezes.iter().any(|(_, _, machine)| *machine);
-            jumps.retain(|(_, by)| !sleeps || *by > 0);
-            Fate {
-                rate,
-                offset,
-                jumps,
-                freezes,
-            }
-        })
+        .prop_map(
+            |(rate, offset, mut jumps, freezes, cuts): (_, _, Vec<(u64, i64)>, Vec<_>, _)| {
+                // A machine that sleeps, and whose clock is set back by as much, cannot know that it slept.
+                let sleeps = freezes.iter().any(|(_, _, machine)| *machine);
+                jumps.retain(|(_, by)| !sleeps || *by > 0);
+                Fate {
+                    rate,
+                    offset,
+                    jumps,
+                    freezes,
+                    cuts,
+                }
+            },
+        )
 }
 
 fn world() -> impl Strategy<Value = World> {
@@ -207,6 +214,8 @@ impl Run {
         if !lost {
             self.events.push(Reverse((now + there, index, Event::Arrives(number))));
         }
+        let cuts = &self.world.fates[index].cuts;
+        let lost = lost || cuts.iter().any(|(from, length)| (*from..from + length).contains(&now));
         let answered = !lost && !unanswered && there + back < patience;
         self.requests.push(Request {
             step,
@@ -324,6 +333,7 @@ fn takeover_after_a_death_is_within_the_lease_and_two_seconds() {
         offset: 0,
         jumps: Vec::new(),
         freezes: Vec::new(),
+        cuts: Vec::new(),
     };
     for death in (30_000..32_500).step_by(50) {
         let dead = Fate {
