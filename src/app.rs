@@ -149,6 +149,7 @@ pub async fn run(
         chance,
         leadership,
         stopping: stopping.clone(),
+        drained: CancellationToken::new(),
         signing_keys: SigningKeysCache::default(),
         notices: Notices::default(),
         work: Default::default(),
@@ -192,6 +193,7 @@ pub async fn run(
     let works = shared.clone();
     tasks.spawn_draining("the dispatcher", async move {
         let shared = works;
+        let _drained = shared.drained.clone().drop_guard();
         // Nothing begins before everything is known: objects with an open intent come before all other work.
         let both = async { terminations.await.is_ok() && connections.await.is_ok() };
         tokio::select! {

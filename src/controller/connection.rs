@@ -419,3 +419,6 @@ pub(super) struct Visible {
     token_expires: Option<Timestamp>,
     token_retry_at: Option<Moment>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -259,9 +259,10 @@ fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
             state.queue.forget(uid);
             return;
         };
+        let connection = entry.connection();
         if entry.deleted {
             last_words = bury(shared, &mut state, uid, moment);
-        } else if entry.departed && (entry.status().is_settled() || shared.term().is_none() && !entry.owes()) {
+        } else if entry.departed && !entry.owes() && (entry.status().is_settled() || shared.term().is_none()) {
             forget(&mut state, uid);
         } else if again {
             state.queue.wake(uid);
@@ -274,6 +275,7 @@ fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
                 None => state.queue.withdraw(uid),
             }
         }
+        shared.claim_no_outage_for_nobody(&mut state, &connection);
     }
     shared.last_words(&last_words);
 }

@@ -374,6 +374,17 @@ impl Index {
             .unwrap_or_default()
     }
 
+    /// Whether an object that uses a connection is not finished.
+    pub fn has_open(&self, connection: &ConnectionName) -> bool {
+        let open = |uid| {
+            let status = self.entries.get(uid).map(|entry| entry.object.status.as_ref());
+            status.is_some_and(|status| status.is_none_or(|status| !status.is_finished()))
+        };
+        self.by_connection
+            .get(connection)
+            .is_some_and(|uids| uids.iter().any(open))
+    }
+
     /// Takes in what a read found that was begun when `before` was known. Unlike an event it is the last word, older or
     /// not, unless news came in between; and it is no part of a listing.
     pub fn read(&mut self, uid: &Uid, object: GuestTermination, before: &GuestTermination, now: Reading) {

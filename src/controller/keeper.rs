@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, future::join_all};
 use tokio::task::JoinSet;
 
 use super::{
@@ -44,7 +44,11 @@ enum Chore {
     Status,
 }
 
-/// Looks after the connections until the operator stops.
+/// How long the end waits for the last statuses.
+const LAST_WRITES: Duration = Duration::from_secs(4);
+
+/// Looks after the connections until the operator has stopped. While it stops, what answers in flight say is still written:
+/// the next process reads a pause that the vendor asked for in the connection's status, and nowhere else.
 pub async fn run(shared: Arc<Shared>) {
     let mut jobs = JoinSet::new();
     let mut busy: BTreeSet<ConnectionName> = BTreeSet::new();
@@ -74,7 +78,7 @@ pub async fn run(shared: Arc<Shared>) {
         };
         tokio::select! {
             biased;
-            () = shared.stopping.cancelled() => break,
+            () = shared.drained.cancelled() => break,
             Some(done) = jobs.join_next(), if !jobs.is_empty() => match done {
                 Ok((name, chore, well)) => {
                     if !well {
@@ -91,8 +95,24 @@ pub async fn run(shared: Arc<Shared>) {
             () = timer => {}
         }
     }
-    // A status that is being written may as well arrive.
-    while jobs.join_next().await.is_some() {}
+    // A status that is being written may as well arrive, and the last answer's news is written.
+    let last_words = async {
+        while jobs.join_next().await.is_some() {}
+        loop {
+            let chores = plan(&shared, &mut None, |name| resting.contains_key(name));
+            let statuses = chores.iter().filter(|(_, chore)| *chore == Chore::Status);
+            join_all(statuses.map(|(name, _)| write_status(&shared, name))).await;
+            if !owes_a_pause(&shared, &resting) {
+                return;
+            }
+            shared.clock.sleep(CONFLICT_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = last_words => {}
+        () = shared.clock.sleep(LAST_WRITES) => {}
+    }
 }
 
 /// The chores that are due, and in `next` when the next one will be.
@@ -119,21 +139,23 @@ fn plan(
         if is_left_alone(name) {
             continue;
         }
-        if let Some(due) = secrets_due(connection, shared) {
+        // What is asked for now would serve nobody.
+        let stopping = shared.stopping.is_cancelled();
+        if !stopping && let Some(due) = secrets_due(connection, shared) {
             if due <= moment {
                 chores.push((name.clone(), Chore::Secrets));
                 continue;
             }
             later(due);
         }
-        if let Some(due) = token_due(connection) {
+        if !stopping && let Some(due) = token_due(connection) {
             if due <= moment {
                 chores.push((name.clone(), Chore::Token));
                 continue;
             }
             later(due);
         }
-        if connection.is_starved_by_the_vendor() {
+        if !stopping && connection.is_starved_by_the_vendor() {
             let due = connection.allowed_at + shared.settings.pacing.trial_cap;
             if due <= moment {
                 chores.push((name.clone(), Chore::Allowance));
@@ -164,6 +186,20 @@ fn plan(
         shared.metrics.connections(state, states[state as usize]);
     }
     chores
+}
+
+/// Whether a connection pauses and its status does not say so.
+fn owes_a_pause(shared: &Shared, resting: &BTreeMap<ConnectionName, Moment>) -> bool {
+    let moment = shared.moment();
+    let state = shared.lock();
+    let mut connections = state.connections.iter();
+    connections.any(|(name, connection)| {
+        let status = connection.object.status.as_ref();
+        let limit = status.and_then(|status| status.rate_limit.as_ref());
+        let said = limit.and_then(|limit| limit.paused_until.as_ref()).map(|until| until.0);
+        let pausing = connection.pausing(moment);
+        pausing.is_some() && said != pausing && !resting.contains_key(name)
+    })
 }
 
 fn state_of(connection: &Connection) -> ConnectionState {

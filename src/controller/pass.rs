@@ -21,7 +21,7 @@ use crate::{
         end::refuse,
         evolve::evolve,
         fact::{End, Fact},
-        records,
+        records::{self, Record},
         request::Request,
     },
 };
@@ -292,6 +292,11 @@ impl<'a> Pass<'a> {
         let (now, policy) = (self.shared.now(), &self.shared.settings.policy);
         let next = evolve(&sight.request, &old, &fact, now, policy);
         if next == old {
+            let late = records::late_answer(&sight.entry.object, &old, &fact, now);
+            let late: Vec<_> = late.map(Record::Audit).into_iter().collect();
+            if self.shared.announce(&self.uid, &late).is_err() {
+                return self.later(Duration::from_secs(1));
+            }
             self.forget_kept();
             return Flow::On;
         }
@@ -355,7 +360,8 @@ impl<'a> Pass<'a> {
         let now = reading.wall;
         if let (Some(fact), Ok(request)) = (last_fact(entry, &old, reading.monotonic), &entry.request) {
             let mut next = evolve(request, &old, &fact, now, &self.shared.settings.policy);
-            let records = records::between(&entry.object, &old, &next, now);
+            let mut records = records::between(&entry.object, &old, &next, now);
+            records.extend(records::late_answer(&entry.object, &old, &fact, now).map(Record::Audit));
             let _ = self.shared.announce(&self.uid, &records);
             if next.is_finished() && !old.is_finished() {
                 // No webhook before the result is durable, and it cannot become that any more.

@@ -57,6 +57,8 @@ pub struct Shared {
     pub leadership: Leadership,
     /// The operator is stopping: nothing new begins.
     pub stopping: CancellationToken,
+    /// It was stopping, and what was in flight has come to its end.
+    pub drained: CancellationToken,
     /// Signing keys that were read a moment ago.
     pub signing_keys: SigningKeysCache,
     /// Events on their way.
@@ -164,6 +166,18 @@ impl Shared {
             self.upkeep.notify_one();
         }
         Some(result)
+    }
+
+    /// With the last open object of a connection goes whoever could find out whether the vendor answers again: nothing is
+    /// claimed of it from then on. The breaker stays as it is: the next object asks alone, and spends nothing.
+    pub(super) fn claim_no_outage_for_nobody(&self, state: &mut State, name: &ConnectionName) {
+        if let Some(connection) = state.connections.get_mut(name)
+            && connection.broken.is_some()
+            && !state.index.has_open(name)
+        {
+            connection.broken = None;
+            self.upkeep.notify_one();
+        }
     }
 
     /// Brings the lane of a connection in line with what is known of the connection.

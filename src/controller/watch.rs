@@ -84,10 +84,21 @@ fn see(shared: &Shared, object: GuestTermination) {
 
 fn departed(shared: &Shared, identity: &Identity) {
     let mut state = shared.lock();
+    let uid: Uid = identity.uid.as_str().into();
+    let connection = state.index.get(&uid).map(Entry::connection);
     match state.index.left(identity) {
+        // An answer may still come, and has to be told: the end of the pass lets the object go.
+        Some((uid, Departure::Settled)) if state.queue.is_running(&uid) => {
+            if let Some(entry) = state.index.get_mut(&uid) {
+                entry.departed = true;
+            }
+        }
         Some((uid, Departure::Settled)) => dispatch::forget(&mut state, &uid),
         Some((uid, Departure::Unclear)) => doubt(shared, &mut state, &uid),
         None => {}
+    }
+    if let Some(connection) = connection {
+        shared.claim_no_outage_for_nobody(&mut state, &connection);
     }
 }
 

@@ -416,6 +416,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_claimed_has_a_turn_now_and_only_once() {
+        let mut queue = queue();
+        queue.wake_at(&uid("a"), at(500));
+        assert_eq!(queue.claim(&uid("a")).map(|turn| turn.grant), Some(None));
+        assert_eq!(queue.claim(&uid("a")), None, "a pass over it is under way");
+        assert_eq!(queue.next_due(at(0)), None, "its timer is gone with the claim");
+        queue.wake(&uid("a"));
+        assert_eq!(queue.next(at(0)), None);
+        assert!(queue.done(&uid("a"), 0, at(0)));
+        assert!(queue.claim(&uid("a")).is_some());
+    }
+
+    #[test]
     fn a_connection_that_goes_takes_its_offers_along() {
         let mut queue = queue();
         let connection: ConnectionUid = "c".into();

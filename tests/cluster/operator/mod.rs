@@ -22,6 +22,7 @@ mod supervision;
 mod supervision_process;
 mod supervision_stage;
 mod suspend;
+mod telling;
 mod throttling;
 mod webhooks;
 mod webhooks_schedule;

@@ -9,8 +9,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    history::{History, Record},
-    oracle::{Oracle, Violation},
+    history::{History, Record, What},
+    oracle::{Facts, Oracle, Violation},
     plan::{Happening, Plan},
     world::World,
 };
@@ -65,7 +65,7 @@ enum Deed {
 
 async fn drive(plan: &Plan) -> Outcome {
     let plan = Arc::new(plan.clone());
-    let world = World::new(plan.clone(), History::new(Oracle::new(&plan)));
+    let world = World::new(plan.clone(), History::new(Oracle::new(Facts::of(&plan))));
     let (origin, over) = {
         let state = world.lock();
         (state.origin, state.over.clone())
@@ -82,6 +82,7 @@ async fn drive(plan: &Plan) -> Outcome {
             }
         }
         tokio::time::sleep_until(origin + plan.calm_from()).await;
+        world.lock().record(What::Calm);
         world.come_to_rest(origin).await;
     };
     tokio::select! {

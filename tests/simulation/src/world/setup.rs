@@ -29,7 +29,7 @@ pub const NAMESPACE: &str = "guests";
 /// The host of the webhook receiver.
 pub(super) const RECEIVER_HOST: &str = "hooks.receiver.test";
 /// The host of the vendor.
-pub const VENDOR_HOST: &str = "api.vendor.test";
+pub(super) const VENDOR_HOST: &str = "api.vendor.test";
 /// The client id.
 pub(super) const CLIENT_ID: &str = "the-client";
 /// The client secret at first. The ones after it get a number.
