@@ -1,7 +1,7 @@
 //! Looking after the connections: their Secrets, their first token, their status.
 //!
 //! A connection that is ready costs nothing here: the passes that use it look at its Secrets themselves. One that is not
-//! is looked at every few seconds, by metadata alone, so that its repair is noticed.
+//! is looked at every few seconds, by metadata alone, so that its repair is noticed. Only the leader looks after them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -128,6 +128,13 @@ fn plan(
     let moment = now.monotonic;
     let mut chores = Vec::new();
     let mut states = [0; ConnectionState::ALL.len()];
+    if shared.term().is_none() {
+        // A standby asks nothing and writes nothing, and what it knows of the connections counts for nobody.
+        ConnectionState::ALL
+            .iter()
+            .for_each(|state| shared.metrics.connections(*state, 0));
+        return chores;
+    }
     let mut later = |due: Moment| *next = Some(next.map_or(due, |next| next.min(due)));
     let state = shared.lock();
     for (name, connection) in state.connections.iter() {

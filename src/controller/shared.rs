@@ -114,6 +114,11 @@ impl Shared {
         self.clock.monotonic()
     }
 
+    /// The term in which this process leads now, if it does.
+    pub fn term(&self) -> Option<u64> {
+        self.leadership.term(self.reading())
+    }
+
     /// Both clocks.
     pub fn reading(&self) -> Reading {
         Reading::of(self.clock.as_ref())
@@ -122,6 +127,9 @@ impl Shared {
     /// The wall clock jumped: whatever waits for an instant that somebody else named is looked at anew.
     pub(super) fn clock_jumped(&self) {
         let mut state = self.lock();
+        if self.term().is_none() {
+            return;
+        }
         let uids: Vec<_> = state.index.uids().cloned().collect();
         for uid in uids {
             state.queue.wake(&uid);
@@ -190,6 +198,9 @@ impl Shared {
 
     /// Wakes every object that uses a connection, and every delivery that waits for it.
     pub(super) fn wake_users(&self, state: &mut State, name: &ConnectionName) {
+        if self.term().is_none() {
+            return;
+        }
         for uid in state.index.users(name) {
             state.queue.wake(&uid);
             let pending = state.index.get(&uid).map(Entry::pending_webhooks).unwrap_or_default();
@@ -203,8 +214,12 @@ impl Shared {
         }
     }
 
-    /// Offers the pending webhooks of an object to the outbox.
+    /// Offers the pending webhooks of an object to the outbox. Not on a standby: others deliver them, and nothing would
+    /// take them out again.
     pub(super) fn sync_outbox(&self, state: &mut State, uid: &Uid) {
+        if self.term().is_none() {
+            return;
+        }
         let Some(entry) = state.index.get(uid) else { return };
         let Some(status) = &entry.object.status else { return };
         let name = entry.connection();

@@ -52,7 +52,7 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
             WatchEvent::ListEnded => {
                 let mut state = shared.lock();
                 for uid in state.index.list_ended() {
-                    doubt(&mut state, &uid);
+                    doubt(&shared, &mut state, &uid);
                 }
                 drop(state);
                 if let Some(listed) = listed.take() {
@@ -74,6 +74,9 @@ fn see(shared: &Shared, object: GuestTermination) {
     let mut state = shared.lock();
     if let Some((uid, Taken::News)) = state.index.see(object, reading) {
         shared.tell_overdue(&mut state, &uid);
+        if shared.term().is_none() {
+            return;
+        }
         shared.sync_outbox(&mut state, &uid);
         state.queue.wake(&uid);
     }
@@ -91,7 +94,7 @@ fn departed(shared: &Shared, identity: &Identity) {
             }
         }
         Some((uid, Departure::Settled)) => dispatch::forget(&mut state, &uid),
-        Some((uid, Departure::Unclear)) => doubt(&mut state, &uid),
+        Some((uid, Departure::Unclear)) => doubt(shared, &mut state, &uid),
         None => {}
     }
     if let Some(connection) = connection {
@@ -99,11 +102,15 @@ fn departed(shared: &Shared, identity: &Identity) {
     }
 }
 
-/// The object left the watch: it is read before anything else is done with it.
-fn doubt(state: &mut State, uid: &Uid) {
-    if let Some(entry) = state.index.get_mut(uid) {
-        entry.doubtful = true;
-        entry.departed = true;
+/// The object left the watch: it is read before anything else is done with it. A standby does nothing with it: its leader
+/// settled it, or somebody deleted it.
+fn doubt(shared: &Shared, state: &mut State, uid: &Uid) {
+    let Some(entry) = state.index.get_mut(uid) else { return };
+    entry.doubtful = true;
+    entry.departed = true;
+    if shared.term().is_none() && !entry.owes() && !state.queue.is_running(uid) {
+        dispatch::forget(state, uid);
+    } else {
         state.queue.wake(uid);
     }
 }
@@ -214,9 +221,9 @@ fn remove_connection(shared: &Shared, name: &ConnectionName, uid: &str) {
 /// object can be read again.
 fn set_aside(shared: &Shared, uid: &Uid) {
     let mut state = shared.lock();
-    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(|entry| entry.memory.kept.is_some());
+    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(Entry::owes);
     if busy {
-        doubt(&mut state, uid);
+        doubt(shared, &mut state, uid);
     } else {
         dispatch::forget(&mut state, uid);
     }
@@ -236,5 +243,8 @@ fn undecodable<K: kube::Resource<DynamicType = ()>>(shared: &Shared, kind: Watch
             "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
         ),
     };
-    shared.publish([notice]);
+    // Every replica sees it, and one tells.
+    if shared.term().is_some() {
+        shared.publish([notice]);
+    }
 }

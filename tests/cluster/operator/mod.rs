@@ -16,6 +16,8 @@ mod lifecycle_faults;
 mod lifecycle_stage;
 mod outage;
 mod process;
+mod replicas;
+mod replicas_forced;
 mod supervision;
 mod supervision_process;
 mod supervision_stage;
