@@ -206,10 +206,10 @@ fn table(bugs: &[Bug]) -> String {
     } in bugs
     {
         let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
-        let (breaks, scenario) = (field("breaks"), field("scenario"));
+        let (breaks, plan) = (field("breaks"), field("plan"));
         let _ = writeln!(
             text,
-            "    Bug {{ name: {name:?}, title: {title:?}, breaks: {breaks:?}, scenario: {scenario:?} }},"
+            "    Bug {{ name: {name:?}, title: {title:?}, breaks: {breaks:?}, plan: {plan:?} }},"
         );
     }
     text + "];\n"

@@ -13,10 +13,10 @@ pub struct Bug {
     pub name: &'static str,
     /// What is wrong, in a sentence.
     pub title: &'static str,
-    /// The invariant that it breaks.
+    /// The invariant that it breaks, or several of which one is broken first.
     pub breaks: &'static str,
-    /// Where it shows soonest, in the words of the simulation.
-    pub scenario: &'static str,
+    /// Words that a plan holds in which it shows soon.
+    pub plan: &'static str,
 }
 
 include!(concat!(env!("OUT_DIR"), "/bugs.rs"));
