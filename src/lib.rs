@@ -6,6 +6,7 @@
 //! * `controller`: the shell around them; the only place that knows all sides.
 //! * `genesys`, `webhook`, `cluster`, `telemetry`: the sides: the vendor, the webhook endpoints, the API server, and
 //!   those who watch the operator.
+//! * `app`, `supervisor`: what runs, and what happens when a part of it ends.
 //! * `clock`, `transport` and a `kube::Client`: the three seams that a simulation replaces.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
@@ -26,6 +27,8 @@ pub mod controller;
 pub mod genesys;
 #[cfg(feature = "operator")]
 pub mod schedule;
+#[cfg(feature = "operator")]
+pub mod supervisor;
 #[cfg(feature = "operator")]
 pub mod telemetry;
 #[cfg(feature = "operator")]

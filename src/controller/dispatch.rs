@@ -39,6 +39,7 @@ pub async fn run(shared: Arc<Shared>) {
             Some(done) = passes.join_next(), if !passes.is_empty() => supervise(done),
             Some(done) = tries.join_next(), if !tries.is_empty() => supervise(done),
             () = shared.work.notified() => {}
+            () = shared.jumped.notified() => shared.clock_jumped(),
             () = timer => {}
         }
     }
@@ -131,51 +132,45 @@ async fn take_turn(shared: Arc<Shared>, turn: Turn) {
     let mut pass = Pass::new(&shared, &turn);
     let next = guarded(&shared, &mut pass).await;
     shared.metrics.pass();
-    let (tokens, notices) = (pass.tokens, pass.notices);
-    finish(&shared, &turn.uid, tokens, next);
+    finish(&shared, &turn.uid, pass.tokens, next);
     shared.work.notify_one();
-    shared.publish(&notices).await;
 }
 
 /// One pass. A panic in it is a condition of that object and nothing else.
 async fn guarded(shared: &Shared, pass: &mut Pass<'_>) -> Next {
-    match AssertUnwindSafe(pass.run()).catch_unwind().await {
-        Ok(next) => next,
-        Err(_) => {
-            shared.metrics.panic();
-            let uid = pass.uid.clone();
-            tracing::error!(%uid, "a pass panicked; its object rests for minutes. This is a bug.");
-            let jitter = shared.chance.share();
-            let pause = shared.settings.policy.backoff(u32::MAX, jitter, None);
-            let entry = {
-                let mut state = shared.lock();
-                if let Some(entry) = state.index.get_mut(&uid) {
-                    // Whether a call had left is not known any more: the intent is looked after like somebody else's.
-                    entry.memory.intent = None;
-                    entry.memory.look = None;
-                }
-                state.index.get(&uid).cloned()
-            };
-            if let Some(Entry {
-                object,
-                request: Ok(request),
-                ..
-            }) = entry
-            {
-                let old = object.status.clone().unwrap_or_default();
-                let next = evolve(
-                    &request,
-                    &old,
-                    &Fact::Panicked { jitter },
-                    shared.now(),
-                    &shared.settings.policy,
-                );
-                if next != old {
-                    let recorded = shared.write_status(&uid, &object, next, Holds::Nothing).await;
-                    pass.after(recorded);
-                }
-            }
-            Next::at(shared.moment() + pause)
+    if let Ok(next) = AssertUnwindSafe(pass.run()).catch_unwind().await {
+        return next;
+    }
+    let uid = pass.uid.clone();
+    tracing::error!(%uid, "a pass panicked; its object rests for minutes. This is a bug.");
+    let jitter = shared.chance.share();
+    let pause = shared.settings.policy.backoff(u32::MAX, jitter, None);
+    if let Some(entry) = shared.lock().index.get_mut(&uid) {
+        // Whether a call had left is not known any more: the intent is looked after like somebody else's.
+        entry.memory.intent = None;
+        entry.memory.look = None;
+    }
+    let told = AssertUnwindSafe(tell_of_panic(shared, pass, jitter));
+    if told.catch_unwind().await.is_err() {
+        tracing::error!(%uid, "the same object makes its condition panic, too; it says nothing of this");
+    }
+    Next::at(shared.moment() + pause)
+}
+
+async fn tell_of_panic(shared: &Shared, pass: &mut Pass<'_>, jitter: f64) {
+    let entry = shared.lock().index.get(&pass.uid).cloned();
+    if let Some(Entry {
+        object,
+        request: Ok(request),
+        ..
+    }) = entry
+    {
+        let old = object.status.clone().unwrap_or_default();
+        let (fact, policy) = (Fact::Panicked { jitter }, &shared.settings.policy);
+        let next = evolve(&request, &old, &fact, shared.now(), policy);
+        if next != old {
+            let recorded = shared.write_status(&pass.uid, &object, next, Holds::Nothing).await;
+            pass.after(recorded);
         }
     }
 }
@@ -254,11 +249,10 @@ pub(super) fn forget(state: &mut State, uid: &Uid) {
 
 async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
     let tried = AssertUnwindSafe(shared.try_delivery(&delivery)).catch_unwind().await;
-    let (after, notices) = tried.unwrap_or_else(|_| {
-        shared.metrics.panic();
-        tracing::error!(uid = %delivery.uid, webhook = %delivery.webhook, "a delivery panicked; it rests for minutes. This is a bug.");
-        (After::Again(shared.moment() + shared.settings.policy.backoff(u32::MAX, 1.0, None)), Vec::new())
-    });
+    let after = match tried {
+        Ok(tried) => tried,
+        Err(_) => after_panic(&shared, &delivery).await,
+    };
     {
         let mut state = shared.lock();
         let endpoint = state.outbox.done(&delivery);
@@ -272,5 +266,12 @@ async fn take_delivery(shared: Arc<Shared>, delivery: Delivery) {
         }
     }
     shared.work.notify_one();
-    shared.publish(&notices).await;
+}
+
+/// A try that panicked is a try that failed, of that webhook and nothing else.
+async fn after_panic(shared: &Shared, delivery: &Delivery) -> After {
+    let (uid, webhook) = (&delivery.uid, &delivery.webhook);
+    tracing::error!(%uid, %webhook, "the try of a webhook panicked; it counts as one that failed. This is a bug.");
+    let told = AssertUnwindSafe(shared.record_panic(delivery)).catch_unwind().await;
+    told.unwrap_or_else(|_| After::Again(shared.rest_of_a_panic()))
 }

@@ -3,8 +3,14 @@
 //! A connection that is ready costs nothing here: the passes that use it look at its Secrets themselves. One that is not
 //! is looked at every few seconds, by metadata alone, so that its repair is noticed.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::FutureExt;
 use tokio::task::JoinSet;
 
 use super::{
@@ -25,8 +31,9 @@ use crate::{
 const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a status that the API server did not take.
 const WRITE_PAUSE: Duration = Duration::from_secs(5);
-/// A timer that fires a moment early must not find the pause still on.
-const PAUSE_MARGIN: Duration = Duration::from_millis(5);
+
+/// How long a connection is left alone after a chore of it panicked.
+const PANIC_REST: Duration = Duration::from_secs(300);
 
 /// What is to be done about a connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +48,20 @@ enum Chore {
 pub async fn run(shared: Arc<Shared>) {
     let mut jobs = JoinSet::new();
     let mut busy: BTreeSet<ConnectionName> = BTreeSet::new();
+    let mut resting: BTreeMap<ConnectionName, Moment> = BTreeMap::new();
     loop {
         let next = {
             let moment = shared.moment();
-            let mut next: Option<Moment> = None;
-            for (name, chore) in plan(&shared, &busy, &mut next) {
+            resting.retain(|_, until| *until > moment);
+            let mut next: Option<Moment> = resting.values().min().copied();
+            for (name, chore) in plan(&shared, &mut next, |name| {
+                busy.contains(name) || resting.contains_key(name)
+            }) {
                 busy.insert(name.clone());
                 let shared = shared.clone();
                 jobs.spawn(async move {
-                    do_chore(&shared, &name, chore).await;
-                    name
+                    let done = AssertUnwindSafe(do_chore(&shared, &name, chore)).catch_unwind().await;
+                    (name, chore, done.is_ok())
                 });
             }
             next.map(|next| next.saturating_sub(moment))
@@ -65,8 +76,15 @@ pub async fn run(shared: Arc<Shared>) {
             biased;
             () = shared.stopping.cancelled() => break,
             Some(done) = jobs.join_next(), if !jobs.is_empty() => match done {
-                Ok(name) => { busy.remove(&name); }
-                // The supervisor ends the process: a keeper that lost a job would never look at that connection again.
+                Ok((name, chore, well)) => {
+                    if !well {
+                        resting.insert(name.clone(), shared.moment() + PANIC_REST);
+                        panicked(&shared, &name, chore);
+                    }
+                    busy.remove(&name);
+                }
+                // A chore catches its own panics. What comes through is a bug of the keeper's, and the supervisor ends
+                // the process: a keeper that lost a chore would never look at that connection again.
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
             () = shared.upkeep.notified() => {}
@@ -78,15 +96,20 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 /// The chores that are due, and in `next` when the next one will be.
-fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Moment>) -> Vec<(ConnectionName, Chore)> {
-    let (now, moment) = (shared.now(), shared.moment());
+fn plan(
+    shared: &Shared,
+    next: &mut Option<Moment>,
+    is_left_alone: impl Fn(&ConnectionName) -> bool,
+) -> Vec<(ConnectionName, Chore)> {
+    let now = shared.reading();
+    let moment = now.monotonic;
     let mut chores = Vec::new();
     let mut states = [0; ConnectionState::ALL.len()];
     let mut later = |due: Moment| *next = Some(next.map_or(due, |next| next.min(due)));
     let state = shared.lock();
     for (name, connection) in state.connections.iter() {
         states[state_of(connection) as usize] += 1;
-        if busy.contains(name) {
+        if is_left_alone(name) {
             continue;
         }
         if let Some(due) = secrets_due(connection, shared) {
@@ -111,9 +134,9 @@ fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Mome
             }
             later(due);
         }
-        if let Some(until) = connection.paused_until.filter(|until| *until > now) {
+        if connection.pausing(moment).is_some() {
             // The end of a pause is news that nobody else brings.
-            later(moment + crate::termination::instants::between(now, until) + PAUSE_MARGIN);
+            later(connection.pause_ends);
         }
         let old = connection.object.status.clone().unwrap_or_default();
         let new = desired(connection, now);
@@ -166,6 +189,17 @@ fn token_due(connection: &Connection) -> Option<Moment> {
     wanted.then(|| connection.token_retry_at.unwrap_or(Moment::ZERO))
 }
 
+/// A panic in a chore is the trouble of that connection and nothing else.
+fn panicked(shared: &Shared, name: &ConnectionName, chore: Chore) {
+    tracing::error!(connection = %name.1, namespace = %name.0, ?chore, "a chore panicked; its connection is left alone for minutes. This is a bug.");
+    shared.change_connection(name, |connection| {
+        if matches!(connection.standing, Standing::NotProbed | Standing::Unavailable(_)) {
+            let why = "the operator failed on this connection; please report this with the operator's logs";
+            connection.standing = Standing::Unavailable(why.to_owned());
+        }
+    });
+}
+
 async fn do_chore(shared: &Shared, name: &ConnectionName, chore: Chore) {
     match chore {
         Chore::Secrets => shared.check_secrets(name).await,
@@ -199,14 +233,12 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         let Some(connection) = state.connections.get_mut(name) else {
             return;
         };
-        let status = desired(connection, shared.now());
+        let status = desired(connection, shared.reading());
         connection.used = false;
         (connection.object.clone(), status)
     };
     let write = shared.cluster.replace_status(object.as_ref(), status).await;
-    shared
-        .metrics
-        .status_write(WatchedKind::GenesysConnection, (&write).into());
+    shared.note_write(WatchedKind::GenesysConnection, &write);
     let (fresh, pause) = match write {
         StatusWrite::Written(stored) => (Some(*stored), None),
         StatusWrite::Conflict => {

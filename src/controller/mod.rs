@@ -18,6 +18,8 @@ pub mod dispatch;
 pub mod findings;
 pub mod index;
 pub mod keeper;
+pub mod moments;
+pub mod notices;
 pub mod pass;
 pub mod record;
 pub mod secrets;

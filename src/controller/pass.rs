@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     api::{GuestTerminationStatus, Outcome},
-    cluster::Notice,
     schedule::{
         Moment, Uid,
         lane::{Ask, Class, Grant, TOKENS_OF_A_PASS},
@@ -66,8 +65,6 @@ pub(super) struct Pass<'a> {
     pub(super) tokens: u32,
     /// Its last look told nothing: another one is another pass's.
     pub(super) looked_in_vain: bool,
-    /// Events to be published when it is over.
-    pub(super) notices: Vec<Notice>,
 }
 
 /// What a pass knows of its object at one step.
@@ -87,7 +84,6 @@ impl<'a> Pass<'a> {
             grant: turn.grant.clone(),
             tokens,
             looked_in_vain: false,
-            notices: Vec::new(),
         }
     }
 
@@ -132,10 +128,11 @@ impl<'a> Pass<'a> {
             }
         };
         let sight = self.look_around(entry, request);
-        let (now, moment) = (self.shared.now(), self.shared.moment());
-        let status = sight.entry.status();
+        let reading = self.shared.reading();
+        let (now, moment) = (reading.wall, reading.monotonic);
+        let status = sight.entry.status_told(reading);
         let uid = sight.resolved.view.as_ref().map(|view| view.uid.clone());
-        let look = sight.entry.look(moment, uid.as_deref());
+        let look = sight.entry.look(reading, uid.as_deref());
         let seen = Observed {
             kept: sight.entry.memory.kept.as_ref(),
             held: sight.resolved.held.as_ref(),
@@ -217,8 +214,9 @@ impl<'a> Pass<'a> {
 
     /// Waits for the connection's lane, and for the time that ends the termination.
     pub(super) fn ask(&self, sight: &Sight) -> Next {
-        let status = sight.entry.status();
-        let limit = time_limit(&sight.request, &status, self.shared.now(), &self.shared.settings.policy);
+        let reading = self.shared.reading();
+        let status = sight.entry.status_told(reading);
+        let limit = time_limit(&sight.request, &status, reading.wall, &self.shared.settings.policy);
         let at = limit.map(|limit| self.shared.moment_of(limit));
         let Some(view) = &sight.resolved.view else {
             return Next { at, ask: None };
@@ -261,7 +259,7 @@ impl<'a> Pass<'a> {
             None => {
                 let state = self.shared.lock();
                 let connection = state.connections.get(&sight.name);
-                connection.and_then(|connection| connection.trouble(self.shared.now()))
+                connection.and_then(|connection| connection.trouble(self.shared.moment()))
             }
         };
         match trouble {
@@ -287,7 +285,7 @@ impl<'a> Pass<'a> {
             .write_status(&self.uid, &sight.entry.object, next, Holds::Kept)
             .await;
         match (&recorded, &fact) {
-            (Recorded::Written(_), _) => self.forget_withheld(&fact, &old),
+            (Recorded::Written, _) => self.forget_withheld(&fact, &old),
             // What time ended, an edit may still prolong: its end is told when it is written, or again.
             (_, Fact::Ended(_)) => self.forget_told_end(),
             _ => {}
@@ -296,14 +294,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Goes on after a write.
-    pub(super) fn after(&mut self, recorded: Recorded) -> Flow {
+    pub(super) fn after(&self, recorded: Recorded) -> Flow {
         match recorded {
-            Recorded::Written(notices) => {
-                self.notices.extend(notices);
-                Flow::On
-            }
             // Gone, too: what is kept of the object is told to the audit log.
-            Recorded::Overtaken | Recorded::Gone => Flow::On,
+            Recorded::Written | Recorded::Overtaken | Recorded::Gone => Flow::On,
             Recorded::NotWritten(pause) | Recorded::Unknown(pause) => self.later(pause),
         }
     }
@@ -342,8 +336,9 @@ impl<'a> Pass<'a> {
 
     /// What was under way when the object was deleted is over: its audit lines are written, and nothing else.
     fn step_of_the_deleted(&self, entry: &Entry) -> Flow {
-        let (old, now) = (entry.status(), self.shared.now());
-        if let (Some(fact), Ok(request)) = (last_fact(entry, &old, self.shared.moment()), &entry.request) {
+        let (old, reading) = (entry.status(), self.shared.reading());
+        let now = reading.wall;
+        if let (Some(fact), Ok(request)) = (last_fact(entry, &old, reading.monotonic), &entry.request) {
             let mut next = evolve(request, &old, &fact, now, &self.shared.settings.policy);
             let records = records::between(&entry.object, &old, &next, now);
             let _ = self.shared.announce(&self.uid, &records);
@@ -360,13 +355,12 @@ impl<'a> Pass<'a> {
                 entry.memory.kept = None;
                 // Nobody will ever write this; it says what the audit log says. A webhook of it is never sent: none goes
                 // out before its status is durable.
-                let mut object = entry.object.as_ref().clone();
-                object.status = Some(GuestTerminationStatus {
+                let last = GuestTerminationStatus {
                     settled: next.finished,
                     webhooks: Vec::new(),
                     ..next
-                });
-                entry.object = Arc::new(object);
+                };
+                entry.keep(last, reading);
             }
         }
         Flow::Over(Next::default())

@@ -59,6 +59,14 @@ pub struct Pacing {
     pub drain: Duration,
     /// How long the server keeps a watch open, in seconds.
     pub watch_timeout_seconds: u32,
+    /// A watch that did nothing at all for three times its timeout and this is stuck, and only a restart helps.
+    ///
+    /// One that is in order does something at least once in its timeout and 14 s: five more before it is given up, a
+    /// pause of at most eight after an error, and one between two starts. While the API server is away it asks again and
+    /// again, which is no reason for a restart: that would help nobody, and cost what this process remembers.
+    pub stuck_margin: Duration,
+    /// A runtime that has not gone round for so long is stuck, and only a restart helps.
+    pub stuck_runtime: Duration,
 }
 
 impl Default for Pacing {
@@ -71,6 +79,8 @@ impl Default for Pacing {
             deletion_grace: Duration::from_secs(60),
             drain: Duration::from_secs(20),
             watch_timeout_seconds: crate::cluster::WATCH_TIMEOUT_SECONDS,
+            stuck_margin: Duration::from_secs(60),
+            stuck_runtime: Duration::from_secs(30),
         }
     }
 }

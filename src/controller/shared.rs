@@ -3,18 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::Connection,
     connections::{Connections, Destination},
     index::{ConnectionName, Entry, Index},
+    notices::Notices,
     settings::{Chance, Leadership, Settings},
     signing_keys::SigningKeysCache,
 };
 use crate::{
-    clock::SharedClock,
+    clock::{Reading, SharedClock},
     cluster::{Cluster, Publisher},
     genesys::VendorClient,
     schedule::{
@@ -22,7 +23,7 @@ use crate::{
         outbox::{Delivery, Outbox},
         queue::Queue,
     },
-    telemetry::{audit::AuditLog, metrics::Metrics},
+    telemetry::{Streak, audit::AuditLog, metrics::Metrics},
     transport::HttpService,
 };
 
@@ -42,6 +43,10 @@ pub struct Shared {
     pub publisher: Publisher,
     /// The audit log.
     pub audit: AuditLog,
+    /// Audit lines that could not be written, in a row.
+    pub audit_failures: Streak,
+    /// Status writes that the API server did not carry out, in a row.
+    pub write_failures: Streak,
     /// The metrics.
     pub metrics: Metrics,
     /// Chance.
@@ -54,12 +59,14 @@ pub struct Shared {
     pub stopping: CancellationToken,
     /// Signing keys that were read a moment ago.
     pub signing_keys: SigningKeysCache,
-    /// Events that are written beside the passes: at most so many at a time.
-    pub side_notices: Arc<Semaphore>,
+    /// Events on their way.
+    pub notices: Notices,
     /// There may be a turn to give.
     pub work: Notify,
     /// There may be something to do about a connection.
     pub upkeep: Notify,
+    /// The wall clock jumped.
+    pub jumped: Arc<Notify>,
     /// What the loops change; see [`Shared::lock`].
     pub state: Mutex<State>,
 }
@@ -103,6 +110,20 @@ impl Shared {
     /// The monotonic clock's time.
     pub fn moment(&self) -> Moment {
         self.clock.monotonic()
+    }
+
+    /// Both clocks.
+    pub fn reading(&self) -> Reading {
+        Reading::of(self.clock.as_ref())
+    }
+
+    /// The wall clock jumped: whatever waits for an instant that somebody else named is looked at anew.
+    pub(super) fn clock_jumped(&self) {
+        let mut state = self.lock();
+        let uids: Vec<_> = state.index.uids().cloned().collect();
+        for uid in uids {
+            state.queue.wake(&uid);
+        }
     }
 
     /// The monotonic moment of a wall-clock instant, as things stand now.
@@ -191,7 +212,8 @@ impl Shared {
                 uid: uid.clone(),
                 webhook: webhook.into(),
             };
-            let due = due.map_or(Moment::ZERO, |due| self.moment_of(due));
+            let told = |due| entry.memory.moments.webhook(webhook, due, self.reading());
+            let due = due.map_or(Moment::ZERO, |due| self.moment_of(told(due)));
             let webhook = delivery.webhook.clone();
             state.outbox.offer(delivery, (endpoint.clone(), webhook), due);
         }

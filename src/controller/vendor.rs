@@ -167,7 +167,7 @@ impl Pass<'_> {
             .write_status(&self.uid, &sight.entry.object, next.clone(), Holds::Intent)
             .await;
         let mut withheld = None;
-        if let Recorded::Written(_) = recorded {
+        if recorded == Recorded::Written {
             let records = crate::termination::records::between(&sight.entry.object, &old, &next, self.shared.now());
             if self.shared.announce(&self.uid, &records).is_err() {
                 withheld = Some("The audit line of the call could not be written; the call was not sent.");
@@ -175,12 +175,12 @@ impl Pass<'_> {
         }
         if let Some(entry) = self.shared.lock().index.get_mut(&self.uid) {
             match (&recorded, withheld) {
-                (Recorded::Written(_), None) => {
+                (Recorded::Written, None) => {
                     entry.memory.withheld.remove(&id);
                     // The look is used up: after the call, whatever comes of it, another one is made.
                     entry.memory.look = None;
                 }
-                (Recorded::Written(_), Some(why)) => {
+                (Recorded::Written, Some(why)) => {
                     entry.memory.withheld.insert(id, why.to_owned());
                 }
                 // It may be stored all the same, and its call will not leave.
@@ -207,7 +207,7 @@ impl Pass<'_> {
             Err(why) => return self.withhold(why),
         };
         let termination = &sight.request.termination;
-        let mut sent_at = self.shared.now();
+        let mut sent = self.shared.reading();
         self.tokens -= 1;
         let mut answer = self.shared.vendor.terminate(&target, &token, termination).await;
         self.count(
@@ -226,7 +226,7 @@ impl Pass<'_> {
                     .inspect_err(|_| self.give_back(&view))
                     .is_ok();
             if let (Some((target, token)), true) = (fresh, fenced) {
-                sent_at = self.shared.now();
+                sent = self.shared.reading();
                 answer = self.shared.vendor.terminate(&target, &token, termination).await;
                 self.count(
                     metrics::Operation::Terminate,
@@ -259,7 +259,7 @@ impl Pass<'_> {
             id: own.id,
             number,
             started_at: own.began,
-            sent_at,
+            sent_at: sent.wall,
         };
         let context = Context {
             connection: view.pin.clone(),
@@ -274,6 +274,7 @@ impl Pass<'_> {
                 context,
             });
             entry.memory.intent = None;
+            entry.memory.moments.sent(sent);
         }
         Flow::On
     }

@@ -41,10 +41,10 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
         field_selector: Some(OPEN_WORK.to_owned()),
         ..settings(&shared)
     };
-    let heard = shared.metrics.watch(WatchedKind::GuestTermination);
+    let pulse = shared.metrics.watch(WatchedKind::GuestTermination);
     let mut events = shared
         .cluster
-        .watch::<GuestTermination>(&settings, jitter(&shared), heard);
+        .watch::<GuestTermination>(&settings, jitter(&shared), pulse);
     while let Some(event) = events.next().await {
         match event {
             WatchEvent::ListBegan => shared.lock().index.list_began(),
@@ -70,9 +70,10 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
 }
 
 fn see(shared: &Shared, object: GuestTermination) {
-    let moment = shared.moment();
+    let reading = shared.reading();
     let mut state = shared.lock();
-    if let Some((uid, Taken::News)) = state.index.see(object, moment) {
+    if let Some((uid, Taken::News)) = state.index.see(object, reading) {
+        shared.tell_overdue(&mut state, &uid);
         shared.sync_outbox(&mut state, &uid);
         state.queue.wake(&uid);
     }
@@ -100,10 +101,10 @@ fn doubt(state: &mut State, uid: &Uid) {
 pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
     let mut listed = Some(listed);
     let mut listing: BTreeSet<(ConnectionName, Arc<str>)> = BTreeSet::new();
-    let heard = shared.metrics.watch(WatchedKind::GenesysConnection);
+    let pulse = shared.metrics.watch(WatchedKind::GenesysConnection);
     let mut events = shared
         .cluster
-        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), heard);
+        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), pulse);
     while let Some(event) = events.next().await {
         match event {
             WatchEvent::ListBegan => {
@@ -157,7 +158,15 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
         .see(object, shared.settings.allow_insecure_endpoints)?;
     match &change {
         Change::Nothing => return Some((name, uid)),
-        Change::New(Some(former)) => state.queue.remove_connection(former),
+        Change::New(former) => {
+            if let Some(former) = former {
+                state.queue.remove_connection(former);
+            }
+            // A pause outlives the process that was asked for it.
+            if let Some(connection) = state.connections.get_mut(&name) {
+                connection.resume_pause(now, moment);
+            }
+        }
         Change::Edited { not_found: true } => {
             for user in state.index.users(&name) {
                 if let Some(entry) = state.index.get_mut(&user) {
@@ -165,14 +174,7 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
                 }
             }
         }
-        Change::New(None) | Change::Edited { not_found: false } => {}
-    }
-    if let Some(connection) = state.connections.get_mut(&name)
-        && let Some(until) = connection.paused_until.filter(|until| *until > now)
-    {
-        // A pause outlives the process that was asked for it.
-        let resting = moment + crate::termination::instants::between(now, until);
-        connection.resting_until = connection.resting_until.max(resting);
+        Change::Edited { not_found: false } => {}
     }
     shared.settle_lane(&mut state, &name, moment);
     shared.wake_users(&mut state, &name);
@@ -210,12 +212,7 @@ fn set_aside(shared: &Shared, uid: &Uid) {
 }
 
 /// An object that does not fit the types of this version is never acted on, and stops nothing else.
-fn undecodable<K: kube::Resource<DynamicType = ()>>(
-    shared: &Arc<Shared>,
-    kind: WatchedKind,
-    object: Identity,
-    error: &str,
-) {
+fn undecodable<K: kube::Resource<DynamicType = ()>>(shared: &Shared, kind: WatchedKind, object: Identity, error: &str) {
     shared.metrics.undecodable(kind);
     tracing::error!(%object, error, "an object does not fit this version's types; it is not acted on");
     let notice = Notice {
@@ -228,12 +225,5 @@ fn undecodable<K: kube::Resource<DynamicType = ()>>(
             "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
         ),
     };
-    // The watch waits for no Event. Where many are under way, this one is left out: they are best effort.
-    if let Ok(permit) = shared.side_notices.clone().try_acquire_owned() {
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            shared.publish(&[notice]).await;
-            drop(permit);
-        });
-    }
+    shared.publish([notice]);
 }

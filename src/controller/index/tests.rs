@@ -1,5 +1,10 @@
 use super::*;
 
+const ZERO: Reading = Reading {
+    wall: Timestamp::UNIX_EPOCH,
+    monotonic: Moment::ZERO,
+};
+
 fn object(uid: &str, version: &str) -> GuestTermination {
     serde_json::from_value(serde_json::json!({
         "apiVersion": "guestops.dev/v1alpha1",
@@ -19,31 +24,22 @@ fn identity(uid: &str, version: &str) -> Identity {
 fn older_versions_change_nothing() {
     let mut index = Index::default();
     let uid: Uid = "a".into();
+    assert_eq!(index.see(object("a", "10"), ZERO), Some((uid.clone(), Taken::News)));
+    assert_eq!(index.see(object("a", "9"), ZERO), Some((uid.clone(), Taken::Known)));
+    index.wrote(&uid, object("a", "12"), ZERO);
+    assert_eq!(index.see(object("a", "11"), ZERO), Some((uid.clone(), Taken::Known)));
     assert_eq!(
-        index.see(object("a", "10"), Moment::ZERO),
-        Some((uid.clone(), Taken::News))
-    );
-    assert_eq!(
-        index.see(object("a", "9"), Moment::ZERO),
-        Some((uid.clone(), Taken::Known))
-    );
-    index.wrote(&uid, object("a", "12"), Moment::ZERO);
-    assert_eq!(
-        index.see(object("a", "11"), Moment::ZERO),
-        Some((uid.clone(), Taken::Known))
-    );
-    assert_eq!(
-        index.see(object("a", "12"), Moment::ZERO),
+        index.see(object("a", "12"), ZERO),
         Some((uid.clone(), Taken::Known)),
         "the own write's echo"
     );
-    assert_eq!(index.see(object("a", "100"), Moment::ZERO), Some((uid, Taken::News)));
+    assert_eq!(index.see(object("a", "100"), ZERO), Some((uid, Taken::News)));
 }
 
 #[test]
 fn only_the_own_settling_write_explains_a_departure() {
     let mut index = Index::default();
-    index.see(object("a", "10"), Moment::ZERO);
+    index.see(object("a", "10"), ZERO);
     assert_eq!(
         index.left(&identity("a", "10")).map(|(_, why)| why),
         Some(Departure::Unclear)
@@ -53,7 +49,7 @@ fn only_the_own_settling_write_explains_a_departure() {
         settled: Some(true),
         ..Default::default()
     });
-    index.wrote(&"a".into(), settled, Moment::ZERO);
+    index.wrote(&"a".into(), settled, ZERO);
     assert_eq!(
         index.left(&identity("a", "11")).map(|(_, why)| why),
         Some(Departure::Settled)
@@ -69,11 +65,11 @@ fn only_the_own_settling_write_explains_a_departure() {
 fn a_listing_tells_who_is_missing() {
     let mut index = Index::default();
     for uid in ["a", "b"] {
-        index.see(object(uid, "1"), Moment::ZERO);
+        index.see(object(uid, "1"), ZERO);
     }
     index.list_began();
-    index.see(object("b", "1"), Moment::ZERO);
-    index.see(object("c", "2"), Moment::ZERO);
+    index.see(object("b", "1"), ZERO);
+    index.see(object("c", "2"), ZERO);
     assert_eq!(index.list_ended(), ["a".into()]);
     assert_eq!(index.list_ended(), Vec::<Uid>::new());
 }
@@ -81,7 +77,7 @@ fn a_listing_tells_who_is_missing() {
 #[test]
 fn what_is_removed_leaves_nothing_behind() {
     let mut index = Index::default();
-    let (uid, _) = index.see(object("a", "1"), Moment::ZERO).unwrap();
+    let (uid, _) = index.see(object("a", "1"), ZERO).unwrap();
     let connection = index.get(&uid).unwrap().connection();
     assert_eq!(index.users(&connection), std::slice::from_ref(&uid));
     index.remove(&uid);

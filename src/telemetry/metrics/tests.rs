@@ -27,7 +27,7 @@ async fn names_units_and_labels_are_as_prometheus_wants_them() {
     metrics.queue(QueueState::Waiting, 3);
     metrics.status_write(WatchedKind::GuestTermination, WriteOutcome::Conflict);
     tokio::time::advance(Duration::from_millis(2_500)).await;
-    metrics.watch(WatchedKind::GenesysConnection).mark();
+    metrics.watch(WatchedKind::GenesysConnection).heard.mark();
     let text = text(&registry);
     for line in [
         "guest_termination_vendor_calls_total{operation=\"observe\",class=\"suspicious\"} 1",

@@ -3,6 +3,7 @@
 mod answers;
 mod answers_uncertain;
 mod at_scale;
+mod clocks;
 mod connections;
 mod connections_credentials;
 mod deadlines;
@@ -15,6 +16,9 @@ mod lifecycle_faults;
 mod lifecycle_stage;
 mod outage;
 mod process;
+mod supervision;
+mod supervision_process;
+mod supervision_stage;
 mod suspend;
 mod throttling;
 mod webhooks;

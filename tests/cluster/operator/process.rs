@@ -13,6 +13,34 @@ use tokio::{
 use super::lifecycle_stage::seconds;
 use crate::stage::{SIGNING_KEY, Stage, verdict};
 
+/// The health port of a program that runs.
+pub(super) mod probe {
+    use super::*;
+
+    /// Where it listens, as it says in its logs.
+    pub(crate) async fn address(process: &Process) -> String {
+        let health = |line: &str| -> Option<String> {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let field = line.get("health").or_else(|| line["fields"].get("health"))?;
+            Some(field.as_str()?.to_owned())
+        };
+        let line = process.wait_for_line(|line| health(line).is_some(), seconds(30)).await;
+        health(&line.unwrap()).unwrap()
+    }
+
+    /// Status and body of a path.
+    pub(crate) async fn get(address: &str, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+        (status, body)
+    }
+}
+
 /// The operator's program, on a stage.
 pub(super) struct Program {
     pub(super) process: Process,
@@ -37,24 +65,7 @@ impl Program {
 
     /// Status and body of a path of its health port.
     pub(super) async fn get(&self, path: &str) -> (u16, String) {
-        let health = |line: &str| -> Option<String> {
-            let line: Value = serde_json::from_str(line).ok()?;
-            let field = line.get("health").or_else(|| line["fields"].get("health"))?;
-            Some(field.as_str()?.to_owned())
-        };
-        let line = self
-            .process
-            .wait_for_line(|line| health(line).is_some(), seconds(30))
-            .await
-            .unwrap();
-        let mut stream = TcpStream::connect(health(&line).unwrap()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
-        (status, body)
+        probe::get(&probe::address(&self.process).await, path).await
     }
 
     pub(super) async fn ready(&self) {
