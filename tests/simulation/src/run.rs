@@ -9,8 +9,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    history::{History, Record},
-    oracle::{Oracle, Violation},
+    history::{History, Record, What},
+    oracle::{Facts, Oracle, Violation},
     plan::{Happening, Plan},
     world::World,
 };
@@ -44,7 +44,10 @@ pub struct Outcome {
 /// If there is no memory for a runtime.
 pub fn run(plan: &Plan) -> Outcome {
     quieten_planned_panics();
-    #[expect(clippy::expect_used, reason = "a runtime without I/O needs nothing that could be missing")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a runtime without I/O needs nothing that could be missing"
+    )]
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -62,7 +65,7 @@ enum Deed {
 
 async fn drive(plan: &Plan) -> Outcome {
     let plan = Arc::new(plan.clone());
-    let world = World::new(plan.clone(), History::new(Oracle::new(&plan)));
+    let world = World::new(plan.clone(), History::new(Oracle::new(Facts::of(&plan))));
     let (origin, over) = {
         let state = world.lock();
         (state.origin, state.over.clone())
@@ -79,6 +82,7 @@ async fn drive(plan: &Plan) -> Outcome {
             }
         }
         tokio::time::sleep_until(origin + plan.calm_from()).await;
+        world.lock().record(What::Calm);
         world.come_to_rest(origin).await;
     };
     tokio::select! {
@@ -100,7 +104,9 @@ async fn drive(plan: &Plan) -> Outcome {
 
 fn deeds(plan: &Plan) -> Vec<(u64, Deed)> {
     let objects = plan.objects.iter().enumerate();
-    let mut deeds: Vec<_> = objects.map(|(number, object)| (object.at, Deed::Create(number))).collect();
+    let mut deeds: Vec<_> = objects
+        .map(|(number, object)| (object.at, Deed::Create(number)))
+        .collect();
     let events = plan.events.iter();
     deeds.extend(events.map(|event| (event.at, Deed::Happen(event.what.clone()))));
     // Stable: what happens at the same time happens in the order of the plan.
@@ -131,7 +137,9 @@ fn quieten_planned_panics() {
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let planned = info.payload_as_str().is_some_and(|text| text == crate::world::PLANNED_PANIC);
+            let planned = info
+                .payload_as_str()
+                .is_some_and(|text| text == crate::world::PLANNED_PANIC);
             if !planned {
                 before(info);
             }

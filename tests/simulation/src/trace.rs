@@ -24,10 +24,7 @@ impl fmt::Display for What {
                 error: Some(error),
             } => write!(formatter, "process {process} ENDED BY ITSELF: {error}"),
             Self::Asked {
-                ordinal,
-                process,
-                line,
-                ..
+                ordinal, process, line, ..
             } => write!(formatter, "#{ordinal} process {process} → {line}"),
             Self::Stored { ordinal, before, after } => {
                 match ordinal {
@@ -37,7 +34,9 @@ impl fmt::Display for What {
                 stored(formatter, before.as_deref(), after.as_deref())
             }
             Self::Vendor { ordinal, call } => {
-                let life = call.life.map_or_else(|| "unknown".to_owned(), |life| format!("life {life}"));
+                let life = call
+                    .life
+                    .map_or_else(|| "unknown".to_owned(), |life| format!("life {life}"));
                 let state = if call.active { "active" } else { "not active" };
                 let effect = match call.effect {
                     crate::vendor::Effect::None => String::new(),
@@ -108,11 +107,18 @@ fn changes(formatter: &mut fmt::Formatter<'_>, path: &str, before: &Value, after
     }
     match (before.as_object(), after.as_object()) {
         (Some(before), Some(after)) => {
-            let keys = before.keys().chain(after.keys().filter(|key| !before.contains_key(*key)));
+            let keys = before
+                .keys()
+                .chain(after.keys().filter(|key| !before.contains_key(*key)));
             for key in keys {
                 let (before, after) = (before.get(key), after.get(key));
                 let path = format!("{path}.{key}");
-                changes(formatter, &path, before.unwrap_or(&Value::Null), after.unwrap_or(&Value::Null))?;
+                changes(
+                    formatter,
+                    &path,
+                    before.unwrap_or(&Value::Null),
+                    after.unwrap_or(&Value::Null),
+                )?;
             }
             Ok(())
         }

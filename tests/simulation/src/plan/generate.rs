@@ -30,7 +30,10 @@ pub fn random(seed: u64) -> Plan {
             max_in_flight: pick(&mut rng, &[1, 2, 10]),
             webhooks: pick(&mut rng, &[0, 1, 1, 2]),
             trusted: rng.random_ratio(1, 4),
-            accepts_after: pick(&mut rng, &[None, None, None, None, Some(500), Some(20_000), Some(200_000)]),
+            accepts_after: pick(
+                &mut rng,
+                &[None, None, None, None, Some(500), Some(20_000), Some(200_000)],
+            ),
         },
         objects,
         faults,
@@ -48,7 +51,11 @@ fn objects(rng: &mut StdRng) -> Vec<Object> {
         .map(|number| Object {
             at: 500 + rng.random_range(0..8_000),
             // Now and then two objects name the same guest.
-            guest: if number > 0 && rng.random_ratio(1, 6) { 0 } else { number },
+            guest: if number > 0 && rng.random_ratio(1, 6) {
+                0
+            } else {
+                number
+            },
             active: rng.random_ratio(5, 6),
             retain_data: rng.random_ratio(1, 2),
             suspend: rng.random_ratio(1, 12),
@@ -131,7 +138,10 @@ fn happening(rng: &mut StdRng, objects: &[Object], replicas: Replicas) -> Happen
             lasts: lasts.min(120_000),
         },
         11 => Happening::LostRoute {
-            shape: pick(rng, &[Shape::Empty, Shape::Html, Shape::KubernetesStatus, Shape::NotFound]),
+            shape: pick(
+                rng,
+                &[Shape::Empty, Shape::Html, Shape::KubernetesStatus, Shape::NotFound],
+            ),
             lasts,
         },
         12 => Happening::Forbid { guest, lasts },

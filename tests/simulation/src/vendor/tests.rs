@@ -208,7 +208,6 @@ fn the_operator_understands_every_answer_as_it_is_meant() {
             ending,
             ended_as,
             trouble,
-            ..Guest::default()
         };
         let mut bench = Bench::new(guest);
         bench.vendor.observe = mode.clone();

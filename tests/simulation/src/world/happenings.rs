@@ -59,7 +59,13 @@ impl World {
     fn users(&self, what: &Happening) {
         let name = |object: &u32| setup::object_name(*object as usize);
         let spec = |object: &u32, spec: serde_json::Value| {
-            merge_patch(&TERMINATIONS, NAMESPACE, &name(object), Side::Main, &json!({ "spec": spec }))
+            merge_patch(
+                &TERMINATIONS,
+                NAMESPACE,
+                &name(object),
+                Side::Main,
+                &json!({ "spec": spec }),
+            )
         };
         match what {
             Happening::Delete { object } => {
@@ -71,7 +77,8 @@ impl World {
                 self.lock().user(spec(object, json!({"suspend": suspend})));
             }
             Happening::Deadline { object, seconds } => {
-                self.lock().user(spec(object, json!({"activeDeadlineSeconds": seconds})));
+                self.lock()
+                    .user(spec(object, json!({"activeDeadlineSeconds": seconds})));
             }
             Happening::Labels { object, times, every } => {
                 let (world, name) = (self.clone(), name(object));
@@ -100,7 +107,9 @@ impl World {
                 tokio::spawn(async move {
                     tokio::time::sleep(late).await;
                     let patch = json!({"data": setup::credentials(&secret)["data"]});
-                    world.lock().user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
+                    world
+                        .lock()
+                        .user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
                 });
             }
             Happening::LoseSecret { lasts } => {
@@ -109,7 +118,9 @@ impl World {
                 let (world, lasts) = (self.clone(), Duration::from_millis(*lasts));
                 tokio::spawn(async move {
                     tokio::time::sleep(lasts).await;
-                    world.lock().user(create(&SECRETS, NAMESPACE, &setup::credentials(&secret)));
+                    world
+                        .lock()
+                        .user(create(&SECRETS, NAMESPACE, &setup::credentials(&secret)));
                 });
             }
             _ => {}

@@ -75,7 +75,10 @@ impl World {
             let (world, clock) = (world.clone(), clock.clone());
             async move {
                 let (head, body) = request.into_parts();
-                let body = body.collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+                let body = body
+                    .collect()
+                    .await
+                    .map_or_else(|_| Bytes::new(), |body| body.to_bytes());
                 let request = Request::from_parts(head, body);
                 let answer = world.exchange(process, Server::Cluster, &clock, request).await?;
                 Ok::<_, Broken>(match answer {

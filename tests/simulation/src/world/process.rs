@@ -72,7 +72,9 @@ impl World {
     pub(crate) fn start(&self, replica: u32) {
         let (process, clock, seed) = {
             let mut state = self.lock();
-            let Some(machine) = state.machines.get(replica as usize) else { return };
+            let Some(machine) = state.machines.get(replica as usize) else {
+                return;
+            };
             if machine.running.is_some() {
                 return;
             }
@@ -103,7 +105,14 @@ impl World {
         let (world, token) = (self.clone(), stopping.clone());
         let task = tokio::spawn(async move {
             let instance = format!("operator-{replica}");
-            let run = app::run(Settings::default(), seams, telemetry, Leadership::alone(), &instance, token);
+            let run = app::run(
+                Settings::default(),
+                seams,
+                telemetry,
+                Leadership::alone(),
+                &instance,
+                token,
+            );
             let error = match AssertUnwindSafe(run).catch_unwind().await {
                 Ok(Ok(())) => None,
                 Ok(Err(ended)) => Some(ended.to_string()),
@@ -124,7 +133,9 @@ impl World {
     /// kill -9.
     pub(super) fn kill(&self, process: Process) {
         let mut state = self.lock();
-        let Some((replica, running)) = state.bury(process) else { return };
+        let Some((replica, running)) = state.bury(process) else {
+            return;
+        };
         running.task.abort();
         state.record(What::Killed { process });
         let after = Duration::from_millis(state.plan.restart_after.max(1));
@@ -134,7 +145,9 @@ impl World {
 
     fn ended(&self, process: Process, error: Option<String>) {
         let mut state = self.lock();
-        let Some((replica, _)) = state.bury(process) else { return };
+        let Some((replica, _)) = state.bury(process) else {
+            return;
+        };
         let after = match &error {
             Some(_) => KUBELET,
             None => Duration::from_millis(state.plan.restart_after.max(1)),
@@ -161,7 +174,8 @@ impl World {
 
     /// SIGTERM.
     pub(super) fn stop_replica(&self, replica: u32) {
-        if let Some((process, stopping)) = self.running(replica, |running| (running.process, running.stopping.clone())) {
+        if let Some((process, stopping)) = self.running(replica, |running| (running.process, running.stopping.clone()))
+        {
             self.lock().record(What::Stopping { process });
             stopping.cancel();
         }

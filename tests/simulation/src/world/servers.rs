@@ -46,7 +46,8 @@ pub(super) fn effect_of(server: Server, request: &Request<Bytes>) -> Option<Effe
         Server::Cluster if request.method() == Method::PUT && path.contains("/guestterminations/") => {
             let object: Value = serde_json::from_slice(request.body()).ok()?;
             let status = &object["status"];
-            let tried = |webhook: &Value| webhook["attempts"].as_u64().unwrap_or(0) > 0 || webhook["state"] != "Pending";
+            let tried =
+                |webhook: &Value| webhook["attempts"].as_u64().unwrap_or(0) > 0 || webhook["state"] != "Pending";
             if status["finished"] == true {
                 let tried = status["webhooks"].as_array().is_some_and(|all| all.iter().any(tried));
                 Some(if tried { Effect::Delivered } else { Effect::Result })
@@ -149,9 +150,17 @@ impl State {
                 if holding(&self.conditions.cluster_down, at).is_some() {
                     Some(Served::Broken(Broken::Refused))
                 } else if is_write && holding(&self.conditions.read_only, at).is_some() {
-                    Some(Served::Answer(refusal(500, "InternalError", "etcdserver: mvcc: database space exceeded")))
+                    Some(Served::Answer(refusal(
+                        500,
+                        "InternalError",
+                        "etcdserver: mvcc: database space exceeded",
+                    )))
                 } else if is_status && holding(&self.conditions.no_status_writes, at).is_some() {
-                    Some(Served::Answer(refusal(403, "Forbidden", "cannot update resource: RBAC")))
+                    Some(Served::Answer(refusal(
+                        403,
+                        "Forbidden",
+                        "cannot update resource: RBAC",
+                    )))
                 } else {
                     None
                 }
@@ -258,7 +267,11 @@ impl State {
             Server::Cluster => match draw % 3 {
                 0 => refusal(500, "InternalError", "etcdserver: request timed out"),
                 1 => refusal(503, "ServiceUnavailable", "apiserver is shutting down"),
-                _ => refusal(504, "Timeout", "Timeout: request did not complete within requested timeout"),
+                _ => refusal(
+                    504,
+                    "Timeout",
+                    "Timeout: request did not complete within requested timeout",
+                ),
             },
             Server::Vendor | Server::Receiver => {
                 let kinds = [

@@ -29,7 +29,7 @@ pub const NAMESPACE: &str = "guests";
 /// The host of the webhook receiver.
 pub(super) const RECEIVER_HOST: &str = "hooks.receiver.test";
 /// The host of the vendor.
-pub const VENDOR_HOST: &str = "api.vendor.test";
+pub(super) const VENDOR_HOST: &str = "api.vendor.test";
 /// The client id.
 pub(super) const CLIENT_ID: &str = "the-client";
 /// The client secret at first. The ones after it get a number.
@@ -86,7 +86,9 @@ pub fn manifest(number: usize, object: &Object) -> Value {
 /// The webhook endpoints of a plan, as the receiver names them.
 pub(super) fn endpoints(plan: &Plan) -> Vec<String> {
     let numbers = 0..plan.connection.webhooks;
-    numbers.map(|number| format!("{RECEIVER_HOST}/webhooks/hook-{number}")).collect()
+    numbers
+        .map(|number| format!("{RECEIVER_HOST}/webhooks/hook-{number}"))
+        .collect()
 }
 
 /// How a guest's session ends, and what is said of it afterwards.
@@ -120,16 +122,16 @@ fn connection(plan: &Plan) -> Value {
         })
         .collect();
     json!({"apiVersion": "guestops.dev/v1alpha1", "kind": "GenesysConnection",
-        "metadata": {"name": "default", "namespace": NAMESPACE},
-        "spec": {
-            "api": "WebMessagingGuests",
-            "endpoints": {"apiUrl": format!("https://{VENDOR_HOST}"), "loginUrl": format!("https://{VENDOR_HOST}")},
-            "credentialsSecretRef": {"name": "genesys"},
-            "notFound": {"trust": if plan.connection.trusted { "Always" } else { "WhenProven" }},
-            "rateLimit": {"requestsPerMinute": plan.connection.requests_per_minute,
-                          "maxInFlight": plan.connection.max_in_flight},
-            "webhooks": webhooks,
-        }})
+    "metadata": {"name": "default", "namespace": NAMESPACE},
+    "spec": {
+        "api": "WebMessagingGuests",
+        "endpoints": {"apiUrl": format!("https://{VENDOR_HOST}"), "loginUrl": format!("https://{VENDOR_HOST}")},
+        "credentialsSecretRef": {"name": "genesys"},
+        "notFound": {"trust": if plan.connection.trusted { "Always" } else { "WhenProven" }},
+        "rateLimit": {"requestsPerMinute": plan.connection.requests_per_minute,
+                      "maxInFlight": plan.connection.max_in_flight},
+        "webhooks": webhooks,
+    }})
 }
 
 impl World {
@@ -142,7 +144,11 @@ impl World {
         for endpoint in endpoints(&plan) {
             receiver.set_keys(&endpoint, &[SIGNING_KEY]);
         }
-        let guests: BTreeMap<u32, bool> = plan.objects.iter().map(|object| (object.guest, object.active)).collect();
+        let guests: BTreeMap<u32, bool> = plan
+            .objects
+            .iter()
+            .map(|object| (object.guest, object.active))
+            .collect();
         for (guest, active) in guests {
             if active {
                 vendor.add_guest(Duration::ZERO, &guest_id(guest), behaviour(&plan, guest));
@@ -175,7 +181,11 @@ impl World {
             "metadata": {"name": "signing", "namespace": NAMESPACE}, "data": {"key": STANDARD.encode(SIGNING_KEY)}});
         accepted &= state.user(create(&SECRETS, NAMESPACE, &signing));
         accepted &= state.user(create(&CONNECTIONS, NAMESPACE, &manifest));
-        assert!(accepted, "what a world begins with is refused: {:?}", state.history.records());
+        assert!(
+            accepted,
+            "what a world begins with is refused: {:?}",
+            state.history.records()
+        );
         Self(Arc::new(Mutex::new(state)))
     }
 

@@ -114,7 +114,11 @@ impl State {
         let lag = self.conditions.lag(at);
         let visible = self.version_at(at.saturating_sub(lag));
         if let Some(how) = open.cut {
-            let lines = if how == Cut::Clean { Vec::new() } else { watch.next_lines(&self.cluster, visible) };
+            let lines = if how == Cut::Clean {
+                Vec::new()
+            } else {
+                watch.next_lines(&self.cluster, visible)
+            };
             return Next::Break(lines, how);
         }
         let lines = watch.next_lines(&self.cluster, visible);
