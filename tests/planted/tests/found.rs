@@ -65,10 +65,10 @@ mod found {
         if !bug
             .breaks
             .split(", ")
-            .any(|invariant| invariant == violation.invariant())
+            .any(|invariant| invariant == format!("{:?}", violation.invariant()))
         {
             return Some(format!(
-                "{name} breaks {}, not {}: {violation}\n{plan}",
+                "{name} breaks {:?}, not {}: {violation}\n{plan}",
                 violation.invariant(),
                 bug.breaks
             ));
@@ -95,7 +95,7 @@ mod found {
                         let found = find(bug);
                         if let Some(found) = &found {
                             println!(
-                                "{:40} {} after {:4} plans, {:5.1} s: {}",
+                                "{:40} {:?} after {:4} plans, {:5.1} s: {}",
                                 bug.name,
                                 found.violation.invariant(),
                                 found.before,
