@@ -60,6 +60,7 @@ pub fn run(plan: &Plan) -> Outcome {
 /// Something that a plan does, at its time.
 enum Deed {
     Create(usize),
+    Connect,
     Happen(Happening),
 }
 
@@ -78,6 +79,7 @@ async fn drive(plan: &Plan) -> Outcome {
             tokio::time::sleep_until(origin + Duration::from_millis(at)).await;
             match deed {
                 Deed::Create(object) => world.create(object),
+                Deed::Connect => world.connect(),
                 Deed::Happen(what) => world.happen(&what),
             }
         }
@@ -107,6 +109,9 @@ fn deeds(plan: &Plan) -> Vec<(u64, Deed)> {
     let mut deeds: Vec<_> = objects
         .map(|(number, object)| (object.at, Deed::Create(number)))
         .collect();
+    if plan.connection.at > 0 {
+        deeds.push((plan.connection.at, Deed::Connect));
+    }
     let events = plan.events.iter();
     deeds.extend(events.map(|event| (event.at, Deed::Happen(event.what.clone()))));
     // Stable: what happens at the same time happens in the order of the plan.

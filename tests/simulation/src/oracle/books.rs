@@ -9,7 +9,10 @@ use std::{
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::connections::Connections;
+use super::{
+    budget::{Row, Spends},
+    connections::Connections,
+};
 use crate::{
     history::{Ordinal, Process},
     vendor::{Call, Effect, Operation, Told},
@@ -34,6 +37,9 @@ impl Request {
 /// A process of the operator.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
+    pub(super) started: Duration,
+    /// When it was asked to stop.
+    pub(super) stopping: Option<Duration>,
     /// When it ended.
     pub(super) ended: Option<Duration>,
 }
@@ -52,6 +58,7 @@ pub(super) struct GuestCall {
     pub(super) taken: Option<Taken>,
     /// What reached the process, once something did.
     pub(super) heard: Option<Heard>,
+    pub(super) spends: Spends,
 }
 
 /// What the vendor did with a call.
@@ -140,6 +147,9 @@ pub(super) struct Object {
     pub(super) may_have_applied: bool,
     pub(super) settled: bool,
     pub(super) suspended: bool,
+    /// Since when its status says so, and for how long it said so before.
+    pub(super) suspended_since: Option<Duration>,
+    pub(super) suspended_for: Duration,
     pub(super) end: Option<End>,
     pub(super) deleted: Option<Duration>,
     pub(super) attempts: BTreeMap<String, Attempt>,
@@ -197,6 +207,14 @@ pub(super) struct Books {
     pub(super) flights: BTreeMap<(Process, String), BTreeMap<Ordinal, (String, Duration)>>,
     /// Until when a host asked a process to pause, and in which answer.
     pub(super) pauses: BTreeMap<(Process, String), (Duration, Ordinal)>,
+    /// Pauses that the statuses of connections tell of, by host: since when, and until when.
+    pub(super) pauses_told: BTreeMap<String, (Duration, Timestamp)>,
+    /// Failures in a row.
+    pub(super) rows: BTreeMap<(Process, String, Operation), Row>,
+    /// Token requests that were not answered yet: of which process, to which host, and when they left.
+    pub(super) renewals: BTreeMap<Ordinal, (Process, String, Duration)>,
+    /// When somebody last changed a connection or a Secret.
+    pub(super) reconfigured: Duration,
     /// When the calm began.
     pub(super) calm: Option<Duration>,
     /// When something last happened that work follows from.
@@ -207,8 +225,19 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) fn started(&mut self, process: Process, at: Duration) {
-        self.processes.insert(process, Life { ended: None });
+        let life = Life {
+            started: at,
+            stopping: None,
+            ended: None,
+        };
+        self.processes.insert(process, life);
         self.stir(at);
+    }
+
+    pub(super) fn stopping(&mut self, process: Process, at: Duration) {
+        if let Some(life) = self.processes.get_mut(&process) {
+            life.stopping.get_or_insert(at);
+        }
     }
 
     pub(super) fn ended(&mut self, process: Process, at: Duration) {

@@ -47,6 +47,9 @@ impl Oracle {
             let sentence = format!("{}: {outcome} is written without its audit line", write_of(ordinal));
             return Err(violation(Invariant::I9, object, sentence));
         }
+        if outcome == "DeadlineExceeded" {
+            self.overdue(ordinal, by, object, after)?;
+        }
         let doubt = object.may_have_applied
             || object.current_attempt.is_some()
             || is_true(after, &["status", "mayHaveApplied"]);

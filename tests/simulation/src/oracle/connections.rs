@@ -176,7 +176,8 @@ fn lately(changes: impl DoubleEndedIterator<Item = (Duration, u32)>, since: Dura
     largest
 }
 
-fn host(object: &Value) -> String {
+/// The host that a connection leads to.
+pub(super) fn host(object: &Value) -> String {
     let region = text(object, &["spec", "region"]);
     if region.is_empty() {
         host_of(text(object, &["spec", "endpoints", "apiUrl"]))

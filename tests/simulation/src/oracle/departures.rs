@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     Invariant, Oracle, Verdict,
     books::{Attempt, GuestCall, Heard, Object, Request},
+    budget::Spends,
     read::{self, GuestLine, text},
     violation,
 };
@@ -20,13 +21,19 @@ const SEND_WINDOW: Duration = Duration::from_secs(5);
 /// A 202 is waited for so long; acceptedTime is cut to the second.
 const ACCEPTED_PATIENCE: Duration = Duration::from_secs(118);
 
+/// A token request that was not answered by then is given up.
+const RENEWAL: Duration = Duration::from_secs(11);
+/// For so long after a change of a connection or a Secret, what belongs to the old one may be on its way.
+const RECONFIGURED: Duration = Duration::from_secs(60);
+
 impl Oracle {
     pub(super) fn vendor_departs(&mut self, ordinal: Ordinal, sent: Request, line: &str) -> Verdict {
         self.silent(ordinal, sent, line)?;
         let Some(call) = read::guest_line(line) else {
-            return Ok(()); // A token request.
+            return self.renews(ordinal, sent, line);
         };
         self.within_limits(ordinal, sent, &call)?;
+        self.remembers_pauses(ordinal, sent, &call.host)?;
         let owner = match call.operation {
             Operation::Observe => self
                 .books
@@ -45,8 +52,33 @@ impl Oracle {
             owner,
             taken: None,
             heard: None,
+            spends: Spends::No,
         };
         self.books.calls.insert(ordinal, note);
+        Ok(())
+    }
+
+    /// A request leaves for the vendor that is about no guest: for a token, or it leads astray (I7).
+    ///
+    /// I12: one renewal at a time of a process and a host, for any number of passes that wait for it. Tolerated: somebody
+    /// changed the connection or a Secret a moment ago, and what belongs to the old one is on its way.
+    fn renews(&mut self, ordinal: Ordinal, sent: Request, line: &str) -> Verdict {
+        let uri = line.strip_prefix("POST ").filter(|uri| uri.ends_with("/oauth/token"));
+        let Some(uri) = uri else {
+            let sentence = format!("#{ordinal} ({line}) leads to no guest");
+            return Err(violation(Invariant::I7, format!("process {}", sent.process), sentence));
+        };
+        let host = read::host_of(uri);
+        let renewals = &mut self.books.renewals;
+        renewals.retain(|_, (process, to, at)| (*process, &*to) != (sent.process, &host) || sent.at < *at + RENEWAL);
+        let other = renewals
+            .iter()
+            .find(|(_, (process, to, _))| (*process, to) == (sent.process, &host));
+        if let Some((other, _)) = other.filter(|_| sent.at > self.books.reconfigured + RECONFIGURED) {
+            let sentence = format!("#{ordinal} asks for a token while #{other} of the same process is on its way");
+            return Err(violation(Invariant::I12, host, sentence));
+        }
+        renewals.insert(ordinal, (sent.process, host, sent.at));
         Ok(())
     }
 

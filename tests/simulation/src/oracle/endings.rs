@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Invariant, Oracle, Verdict,
     books::{Attempt, End, Object, Request, Version},
+    budget::suspensions,
     read::{self, at, condition, is_true, text, time},
     violation,
 };
@@ -46,8 +47,12 @@ impl Oracle {
             "GenesysConnection" | "ClusterGenesysConnection" => {
                 if by.is_some() {
                     self.connection_noise(now, ordinal, before, after.map(Arc::as_ref))?;
+                    if let Some(after) = after {
+                        self.note_pause(now, after);
+                    }
                 } else {
                     self.books.stir(now);
+                    self.books.reconfigured = now;
                 }
                 self.books.connections.stored(now, before, after.map(Arc::as_ref));
                 return Ok(());
@@ -55,6 +60,7 @@ impl Oracle {
             _ => {
                 if by.is_none() {
                     self.books.stir(now);
+                    self.books.reconfigured = now;
                 }
                 return Ok(());
             }
@@ -82,6 +88,8 @@ impl Oracle {
         }
         self.stays(ordinal, by, after)?;
         self.patient(ordinal, by, now, after)?;
+        self.budgeted(ordinal, by, after)?;
+        self.not_while_stopping(ordinal, by, after)?;
         self.claims(ordinal, by, after)?;
         self.ends_in_time(now, after)?;
         self.delivery_claims(ordinal, by, after)?;
@@ -152,6 +160,28 @@ impl Oracle {
         Ok(())
     }
 
+    /// I2: a process that was asked to stop begins no intent any more. Tolerated: it stands still in this run, and what it
+    /// was about to send leaves when it goes on.
+    fn not_while_stopping(&self, ordinal: Option<Ordinal>, by: Option<Request>, after: &Value) -> Verdict {
+        let object = self.books.objects.get(text(after, &["metadata", "uid"]));
+        let Some((object, by)) = object.zip(by).filter(|_| !self.facts.processes_freeze) else {
+            return Ok(());
+        };
+        let open = text(after, &["status", "currentAttempt", "id"]);
+        let begins = !open.is_empty() && object.current_attempt.as_deref() != Some(open);
+        let stopping = self.books.processes.get(&by.process).and_then(|life| life.stopping);
+        if let Some(stopping) = stopping.filter(|stopping| begins && by.at > *stopping) {
+            let sentence = format!(
+                "{}: process {} begins attempt {open} {:?} after it was asked to stop",
+                write_of(ordinal),
+                by.process,
+                by.at - stopping
+            );
+            return Err(violation(Invariant::I2, object, sentence));
+        }
+        Ok(())
+    }
+
     /// An end that comes is judged as one that does not come would be at the end of the run.
     fn ends_in_time(&self, now: Duration, after: &Value) -> Verdict {
         match self.books.objects.get(text(after, &["metadata", "uid"])) {
@@ -206,6 +236,7 @@ impl Oracle {
         }
         object.may_have_applied |= is_true(status, &["mayHaveApplied"]);
         object.suspended = is_true(after, &["spec", "suspend"]);
+        suspensions(object, now, condition(after, "Suspended") == "Requested");
         let settled = is_true(status, &["settled"]);
         let stirs = settled != object.settled;
         object.settled = settled;
@@ -271,6 +302,8 @@ fn created(now: Duration, object: &Value) -> Object {
         may_have_applied: false,
         settled: false,
         suspended: false,
+        suspended_since: None,
+        suspended_for: Duration::ZERO,
         end: None,
         deleted: None,
         attempts: Default::default(),

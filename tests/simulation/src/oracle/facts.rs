@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::plan::{Happening, Plan};
+use crate::{
+    plan::{Happening, Plan},
+    world::{NAMESPACE, object_name},
+};
 
 /// The longest pause that the operator makes of its own: backoff, probes, 403.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -18,6 +21,12 @@ pub struct Facts {
     pub bound: Duration,
     /// Processes that lead at the same time, all the time: each keeps the vendor's limit, and knows nothing of the others.
     pub leaders: u32,
+    /// Wall clocks jump.
+    pub clocks_jump: bool,
+    /// Lists come from a server that is behind.
+    pub lists_lag: bool,
+    /// Processes stand still.
+    pub processes_freeze: bool,
     /// Receivers and signers may disagree on the key for a while.
     pub keys_rotate: bool,
     /// Namespaces that have work all the time, and when.
@@ -39,6 +48,9 @@ impl Default for Facts {
             stuck: BTreeSet::new(),
             bound: 4 * LONGEST_PAUSE,
             leaders: 1,
+            clocks_jump: false,
+            lists_lag: false,
+            processes_freeze: false,
             keys_rotate: false,
             fairness: None,
         }
@@ -73,7 +85,21 @@ impl Facts {
         } else {
             Duration::ZERO
         };
+        let any = |what: fn(&Happening) -> bool| plan.events.iter().any(|event| what(&event.what));
+        // Its attempts went out through a connection that never comes back.
+        let stuck = if any(|what| matches!(what, Happening::Reconnect { .. })) {
+            let objects = 0..plan.objects.len();
+            objects
+                .map(|number| format!("{NAMESPACE}/{}", object_name(number)))
+                .collect()
+        } else {
+            BTreeSet::new()
+        };
         Self {
+            stuck,
+            clocks_jump: jumped > Duration::ZERO,
+            lists_lag: any(|what| matches!(what, Happening::TimeTravel { .. })),
+            processes_freeze: any(|what| matches!(what, Happening::Freeze { .. })),
             bound: 3 * LONGEST_PAUSE + faults + accepted + 2 * jumped,
             leaders: plan.replicas.count(),
             ..Self::default()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Invariant, Oracle, Verdict,
-    books::{Heard, Object},
+    books::{GuestCall, Heard, Object},
     violation,
 };
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 const EFFECT_LAG: Duration = Duration::from_secs(60);
 /// A call that was not answered by then is given up by its sender.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A process that is asked to stop waits so long for what is on its way.
+const DRAIN: Duration = Duration::from_secs(20);
 /// No pause that is asked for is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(48 * 3600);
 
@@ -91,6 +93,28 @@ impl Oracle {
         call.heard.is_some_and(proves) && (written || call.sent.process == to)
     }
 
+    /// A process ended by itself: as it was asked to, with nothing of its own on its way (I9), or it should not have (I13).
+    pub(super) fn ended(&mut self, process: Process, error: Option<&str>, at: Duration) -> Verdict {
+        let whose = format!("process {process}");
+        if let Some(error) = error {
+            let sentence = format!("it ended though nobody asked it to: {error}");
+            return Err(violation(Invariant::I13, whose, sentence));
+        }
+        let stopping = self.books.processes.get(&process).and_then(|life| life.stopping);
+        if stopping.is_some_and(|stopping| at < stopping + DRAIN) {
+            let on_its_way = |call: &GuestCall| {
+                call.sent.process == process && call.heard.is_none() && at < call.sent.at + CALL_TIMEOUT
+            };
+            let call = self.books.calls.iter().find(|(_, call)| on_its_way(call));
+            if let Some((ordinal, _)) = call {
+                let sentence = format!("it stopped with #{ordinal} on its way, and time to wait for it");
+                return Err(violation(Invariant::I9, whose, sentence));
+            }
+        }
+        self.books.ended(process, at);
+        Ok(())
+    }
+
     /// An answer reached a process.
     pub(super) fn answered(&mut self, at: Duration, ordinal: Ordinal, status: Option<u16>, intact: bool) {
         if let Some((uid, id)) = self.books.intents.remove(&ordinal) {
@@ -108,6 +132,7 @@ impl Oracle {
             webhook.heard = status;
             return;
         }
+        self.books.renewals.remove(&ordinal);
         let Some(call) = self.books.calls.get(&ordinal) else {
             return;
         };
@@ -149,9 +174,17 @@ impl Oracle {
         if let Some(allowed) = call.taken.filter(|_| intact).and_then(|taken| taken.allowed) {
             self.books.connections.told(at, &key.1, allowed);
         }
+        let (process, host, _) = key.clone();
+        let operation = call.operation;
+        let all_answered = !self.books.calls.iter().any(|(other, call)| {
+            *other != ordinal && call.sent.process == process && call.operation == operation && call.heard.is_none()
+        });
+        let row = self.books.rows.entry((process, host, operation)).or_default();
+        let spends = row.hear(&heard, all_answered);
         self.books.heard.entry(key).or_default().push(ordinal);
         if let Some(call) = self.books.calls.get_mut(&ordinal) {
             call.heard = Some(heard);
+            call.spends = spends;
         }
     }
 }

@@ -17,6 +17,7 @@
 //! network holds up arrives when its sender has long given it up.
 
 mod books;
+mod budget;
 mod claims;
 mod connections;
 mod departures;
@@ -133,11 +134,16 @@ impl Oracle {
                 self.books.started(*process, at);
                 Ok(())
             }
-            What::Killed { process } | What::Ended { process, .. } => {
+            What::Killed { process } => {
                 self.books.ended(*process, at);
                 Ok(())
             }
-            What::Stopping { .. } | What::World(_) => Ok(()),
+            What::Ended { process, error } => self.ended(*process, error.as_deref(), at),
+            What::Stopping { process } => {
+                self.books.stopping(*process, at);
+                Ok(())
+            }
+            What::World(_) => Ok(()),
             What::Asked {
                 ordinal,
                 process,

@@ -41,6 +41,11 @@ impl Oracle {
             let sentence = format!("the body of #{ordinal} says another {field} than the object");
             return Err(violation(Invariant::I5, &*object, sentence));
         }
+        let promised = at(&object.last, &["status", "webhooks"]).as_array();
+        if !promised.is_some_and(|all| all.iter().any(|one| text(one, &["format"]) == format)) {
+            let sentence = format!("the body of #{ordinal} is {format}, and not in a format that the status promises");
+            return Err(violation(Invariant::I5, &*object, sentence));
+        }
         match object.bodies.get(format) {
             Some((first, other)) if first != body => {
                 let sentence = format!("the body of #{ordinal} is not the one of #{other}");

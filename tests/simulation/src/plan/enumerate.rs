@@ -41,7 +41,9 @@ impl Scenario {
                 Self::Plain | Self::DeletedInFlight => Replicas::One,
             },
             restart_after: [200, 1_500, 6_000, 25_000][(seed % 4) as usize],
+            rules: true,
             connection: Connection {
+                at: 0,
                 requests_per_minute: 600,
                 max_in_flight: 10,
                 webhooks: 1,
@@ -51,6 +53,7 @@ impl Scenario {
             objects: vec![Object {
                 at: 900,
                 guest: 0,
+                hostile: false,
                 active: true,
                 retain_data: true,
                 suspend: false,

@@ -8,7 +8,9 @@ use crate::faults::{Effect, Fault, FaultKind};
 /// The plan of a seed.
 pub fn random(seed: u64) -> Plan {
     let mut rng = StdRng::seed_from_u64(seed);
-    let objects = objects(&mut rng);
+    // A definition that lost its rules is seldom, and lets in what only the operator then refuses.
+    let rules = rng.random_ratio(7, 8);
+    let objects = objects(&mut rng, rules);
     let replicas = if rng.random_ratio(1, 5) {
         Replicas::TwoLeaders
     } else {
@@ -25,7 +27,9 @@ pub fn random(seed: u64) -> Plan {
         },
         replicas,
         restart_after: pick(&mut rng, &[100, 1_000, 1_000, 5_000, 30_000]),
+        rules,
         connection: Connection {
+            at: pick(&mut rng, &[0, 0, 0, 0, 0, 0, 0, 20_000]),
             requests_per_minute: pick(&mut rng, &[30, 60, 300, 600]),
             max_in_flight: pick(&mut rng, &[1, 2, 10]),
             webhooks: pick(&mut rng, &[0, 1, 1, 2]),
@@ -45,7 +49,7 @@ fn pick<T: Clone>(rng: &mut StdRng, choices: &[T]) -> T {
     choices[rng.random_range(0..choices.len())].clone()
 }
 
-fn objects(rng: &mut StdRng) -> Vec<Object> {
+fn objects(rng: &mut StdRng, rules: bool) -> Vec<Object> {
     let count = pick(rng, &[1, 1, 2, 3, 5]);
     (0..count)
         .map(|number| Object {
@@ -56,6 +60,7 @@ fn objects(rng: &mut StdRng) -> Vec<Object> {
             } else {
                 number
             },
+            hostile: !rules && rng.random_ratio(1, 3),
             active: rng.random_ratio(5, 6),
             retain_data: rng.random_ratio(1, 2),
             suspend: rng.random_ratio(1, 12),
@@ -113,7 +118,7 @@ fn happening(rng: &mut StdRng, objects: &[Object], replicas: Replicas) -> Happen
     let guest = objects[number].guest;
     let replica = rng.random_range(0..replicas.count());
     let lasts: Millis = pick(rng, &[500, 4_000, 30_000, 120_000, 700_000]);
-    match rng.random_range(0..31) {
+    match rng.random_range(0..39) {
         0 => Happening::GuestReturns { guest },
         1 => Happening::GuestLeaves { guest },
         2 | 3 => Happening::Delete { object },
@@ -180,6 +185,20 @@ fn happening(rng: &mut StdRng, objects: &[Object], replicas: Replicas) -> Happen
         27 => Happening::Mess { lasts },
         28 => Happening::ClusterDown { lasts },
         29 => Happening::ReadOnly { lasts },
-        _ => Happening::Forbidden { lasts },
+        30 => Happening::Forbidden { lasts },
+        31 => Happening::Refuse { guest, lasts },
+        32 => Happening::Odd { guest, lasts },
+        33 => Happening::Reformat,
+        34 => Happening::RemoveWebhooks,
+        35 | 36 => Happening::Reconnect {
+            elsewhere: rng.random_ratio(1, 2),
+            lasts: lasts.min(120_000),
+        },
+        37 => Happening::Swallow { lasts },
+        _ => Happening::CrashLoop {
+            replica,
+            times: pick(rng, &[5, 30, 120]),
+            every: pick(rng, &[1_000, 3_000]),
+        },
     }
 }

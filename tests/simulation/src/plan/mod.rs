@@ -29,6 +29,9 @@ pub struct Plan {
     pub replicas: Replicas,
     /// How long a replica is away after it died.
     pub restart_after: Millis,
+    /// The definitions carry the rules that hold specs and statuses to their promises. Without them the operator is its
+    /// own second lock.
+    pub rules: bool,
     /// The connection.
     pub connection: Connection,
     /// The terminations that users ask for.
@@ -72,6 +75,8 @@ impl Replicas {
 /// The connection that all objects use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
+    /// When it is created.
+    pub at: Millis,
     /// `spec.rateLimit.requestsPerMinute`.
     pub requests_per_minute: u32,
     /// `spec.rateLimit.maxInFlight`.
@@ -91,6 +96,8 @@ pub struct Object {
     pub at: Millis,
     /// Which guest: two objects can name the same one.
     pub guest: u32,
+    /// The guest's id is none, but a way out of its place in a path. Only definitions without rules let it in.
+    pub hostile: bool,
     /// The guest is there when the run begins.
     pub active: bool,
     /// `spec.retainData`.
@@ -140,16 +147,28 @@ pub enum Happening {
     LostRoute { shape: Shape, lasts: Millis },
     /// The vendor answers every call about that guest with 403.
     Forbid { guest: u32, lasts: Millis },
+    /// The vendor answers every call about that guest with 400.
+    Refuse { guest: u32, lasts: Millis },
+    /// The vendor shows that guest, while it is active, in a state that no client knows.
+    Odd { guest: u32, lasts: Millis },
     /// Every token that was issued is dead.
     RevokeTokens,
     /// The client's secret is another one; the Secret follows after `late`.
     RotateSecret { late: Millis },
     /// The connection's Secret is gone.
     LoseSecret { lasts: Millis },
+    /// A user gives the webhooks of the connection another format.
+    Reformat,
+    /// A user takes the webhooks out of the connection.
+    RemoveWebhooks,
+    /// The connection is deleted, and after a while created again: to the same place, or to another organisation's.
+    Reconnect { elsewhere: bool, lasts: Millis },
     /// The webhook receiver answers with that.
     Receiver { status: u16, lasts: Millis },
     /// A replica is killed.
     Kill { replica: u32 },
+    /// A replica is killed again and again.
+    CrashLoop { replica: u32, times: u32, every: Millis },
     /// A replica is asked to stop, and started again when it has.
     Stop { replica: u32 },
     /// A replica stands still (SIGSTOP).
@@ -160,6 +179,8 @@ pub enum Happening {
     CutWatches { how: Cut },
     /// Watches hear nothing any more, without an end, until they are started anew.
     BlackHole,
+    /// The answers to lists, and to the starts of watches, are lost.
+    Swallow { lasts: Millis },
     /// The API server forgets its past: older versions are 410.
     Compact,
     /// Watches lag.
@@ -219,17 +240,21 @@ impl Happening {
             | Self::Throttle { lasts, .. }
             | Self::LostRoute { lasts, .. }
             | Self::Forbid { lasts, .. }
+            | Self::Refuse { lasts, .. }
+            | Self::Odd { lasts, .. }
+            | Self::Reconnect { lasts, .. }
             | Self::LoseSecret { lasts }
             | Self::Receiver { lasts, .. }
             | Self::Freeze { lasts, .. }
             | Self::Lag { lasts, .. }
             | Self::TimeTravel { lasts, .. }
             | Self::Mess { lasts }
+            | Self::Swallow { lasts }
             | Self::ClusterDown { lasts }
             | Self::ReadOnly { lasts }
             | Self::Forbidden { lasts }
             | Self::RotateSecret { late: lasts } => *lasts,
-            Self::Labels { times, every, .. } => Millis::from(*times) * every,
+            Self::Labels { times, every, .. } | Self::CrashLoop { times, every, .. } => Millis::from(*times) * every,
             _ => 0,
         }
     }
@@ -240,17 +265,18 @@ impl Plan {
     pub fn calm_from(&self) -> Duration {
         let events = self.events.iter().map(|event| event.at + event.what.lasts());
         let objects = self.objects.iter().map(|object| object.at);
-        Duration::from_millis(events.chain(objects).max().unwrap_or(0))
+        Duration::from_millis(events.chain(objects).max().unwrap_or(0).max(self.connection.at))
     }
 
     /// How often a process dies.
     pub fn crashes(&self) -> usize {
         let faults = self.faults.iter().filter(|fault| fault.kind.is_crash()).count();
-        let events = self.events.iter();
-        faults
-            + events
-                .filter(|event| matches!(event.what, Happening::Kill { .. } | Happening::Stop { .. }))
-                .count()
+        let deaths = self.events.iter().map(|event| match event.what {
+            Happening::Kill { .. } | Happening::Stop { .. } => 1,
+            Happening::CrashLoop { times, .. } => times as usize,
+            _ => 0,
+        });
+        faults + deaths.sum::<usize>()
     }
 
     /// Whether a pass panics.
@@ -267,6 +293,9 @@ impl fmt::Display for Plan {
             "seed {}, {:?}, {:?}, restarts after {} ms",
             self.seed, self.pace, self.replicas, self.restart_after
         )?;
+        if !self.rules {
+            writeln!(formatter, "  definitions without rules")?;
+        }
         writeln!(formatter, "  {:?}", self.connection)?;
         for (number, object) in self.objects.iter().enumerate() {
             writeln!(formatter, "  object {number}: {object:?}")?;

@@ -28,6 +28,7 @@ pub(super) struct Conditions {
     pub(super) lag: Vec<Spell<Duration>>,
     pub(super) time_travel: Vec<Spell<Duration>>,
     pub(super) mess: Vec<Spell<()>>,
+    pub(super) swallowing: Vec<Spell<()>>,
 }
 
 /// Adds a spell.

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     State, World,
@@ -10,9 +10,10 @@ use super::{
     setup::{self, NAMESPACE},
 };
 use crate::{
-    apiserver::requests::{Preconditions, SECRETS, Side, TERMINATIONS, create, delete, merge_patch},
+    apiserver::requests::{CONNECTIONS, Preconditions, SECRETS, Side, TERMINATIONS, create, delete, merge_patch},
     history::What,
     plan::{Happening, Millis},
+    vendor::Trouble,
 };
 
 impl World {
@@ -24,16 +25,30 @@ impl World {
             state.at() + Duration::from_millis(what.lasts())
         };
         match what {
-            Happening::GuestReturns { .. } | Happening::GuestLeaves { .. } => self.guests(what),
+            Happening::GuestReturns { .. }
+            | Happening::GuestLeaves { .. }
+            | Happening::Refuse { .. }
+            | Happening::Odd { .. } => self.guests(what),
             Happening::Delete { .. }
             | Happening::Recreate { .. }
             | Happening::Suspend { .. }
             | Happening::Deadline { .. }
             | Happening::Labels { .. } => self.users(what),
+            Happening::Reformat | Happening::RemoveWebhooks | Happening::Reconnect { .. } => self.connections(what),
             Happening::RevokeTokens | Happening::RotateSecret { .. } | Happening::LoseSecret { .. } => {
                 self.credentials(what);
             }
             Happening::Kill { replica } => self.kill_replica(*replica),
+            Happening::CrashLoop { replica, times, every } => {
+                let (world, replica, times) = (self.clone(), *replica, *times);
+                let every = Duration::from_millis(*every);
+                tokio::spawn(async move {
+                    for _ in 0..times {
+                        world.kill_replica(replica);
+                        tokio::time::sleep(every).await;
+                    }
+                });
+            }
             Happening::Stop { replica } => self.stop_replica(*replica),
             Happening::Freeze { replica, lasts } => self.freeze_replica(*replica, Duration::from_millis(*lasts)),
             Happening::ClockJump { replica, seconds } => {
@@ -51,9 +66,60 @@ impl World {
         match what {
             Happening::GuestReturns { guest } => state.vendor.come_back(at, &setup::guest_id(*guest)),
             Happening::GuestLeaves { guest } => state.vendor.leave(at, &setup::guest_id(*guest)),
+            Happening::Refuse { guest, lasts } => self.trouble(&mut state, *guest, Trouble::Refused, *lasts),
+            Happening::Odd { guest, lasts } => {
+                self.trouble(&mut state, *guest, Trouble::OddState("transferring"), *lasts);
+            }
             _ => {}
         }
         state.note_vendor();
+    }
+
+    /// Something is special about a guest for a while.
+    fn trouble(&self, state: &mut State, guest: u32, trouble: Trouble, lasts: Millis) {
+        let id = setup::guest_id(guest);
+        if let Some(guest) = state.vendor.guest_mut(&id) {
+            guest.trouble = Some(trouble);
+        }
+        let world = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(lasts)).await;
+            if let Some(guest) = world.lock().vendor.guest_mut(&id) {
+                guest.trouble = None;
+            }
+        });
+    }
+
+    fn connections(&self, what: &Happening) {
+        let patch = |webhooks: Value| {
+            let patch = json!({"spec": {"webhooks": webhooks}});
+            merge_patch(&CONNECTIONS, NAMESPACE, "default", Side::Main, &patch)
+        };
+        let mut state = self.lock();
+        match what {
+            Happening::Reformat => {
+                let webhooks = setup::webhooks(&state.plan, "CloudEvents");
+                state.user(patch(webhooks));
+            }
+            Happening::RemoveWebhooks => {
+                state.user(patch(json!([])));
+            }
+            Happening::Reconnect { elsewhere, lasts } => {
+                state.user(delete(&CONNECTIONS, NAMESPACE, "default", &Preconditions::default()));
+                let host = if *elsewhere {
+                    setup::OTHER_HOST
+                } else {
+                    setup::VENDOR_HOST
+                };
+                let again = setup::connection(&state.plan, host);
+                let (world, lasts) = (self.clone(), Duration::from_millis(*lasts));
+                tokio::spawn(async move {
+                    tokio::time::sleep(lasts).await;
+                    world.lock().user(create(&CONNECTIONS, NAMESPACE, &again));
+                });
+            }
+            _ => {}
+        }
     }
 
     fn users(&self, what: &Happening) {
@@ -97,10 +163,14 @@ impl World {
     fn credentials(&self, what: &Happening) {
         let mut state = self.lock();
         match what {
-            Happening::RevokeTokens => state.vendor.revoke_tokens(),
+            Happening::RevokeTokens => {
+                state.vendor.revoke_tokens();
+                state.elsewhere.revoke_tokens();
+            }
             Happening::RotateSecret { late } => {
                 let secret = format!("{}-{}", setup::CLIENT_SECRET, state.draw(9, *late));
                 state.vendor.set_client(setup::CLIENT_ID, &secret);
+                state.elsewhere.set_client(setup::CLIENT_ID, &secret);
                 state.client_secret.clone_from(&secret);
                 self.later(*late, |state| {
                     let patch = json!({"data": setup::credentials(&state.client_secret)["data"]});
@@ -141,6 +211,7 @@ impl World {
             Happening::Lag { by, .. } => begin(&mut conditions.lag, until, Duration::from_millis(*by)),
             Happening::TimeTravel { by, .. } => begin(&mut conditions.time_travel, until, Duration::from_millis(*by)),
             Happening::Mess { .. } => begin(&mut conditions.mess, until, ()),
+            Happening::Swallow { .. } => begin(&mut conditions.swallowing, until, ()),
             Happening::ClusterDown { .. } => {
                 begin(&mut conditions.cluster_down, until, ());
                 state.cut_watches(crate::plan::Cut::Error);

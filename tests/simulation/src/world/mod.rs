@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) plan: Arc<Plan>,
     pub(crate) cluster: ApiServer,
     pub(crate) vendor: Vendor,
+    /// Another organisation of the vendor's, which knows none of the guests.
+    elsewhere: Vendor,
     pub(crate) receiver: Receiver,
     /// The client's secret, as the vendor knows it.
     client_secret: String,

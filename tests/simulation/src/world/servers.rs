@@ -89,7 +89,13 @@ impl World {
         answer: oneshot::Sender<Result<Answer, Broken>>,
     ) {
         tokio::time::sleep(fate.there).await;
-        let served = self.lock().take_in(server, fate, &request);
+        let (served, swallowed) = {
+            let mut state = self.lock();
+            (state.take_in(server, fate, &request), state.swallows(server, &request))
+        };
+        if swallowed {
+            return;
+        }
         match fate.kind {
             Some(FaultKind::CrashAfter) => return self.kill(process),
             Some(FaultKind::AnswerLost | FaultKind::Late) => return,
@@ -170,6 +176,12 @@ impl State {
         }
     }
 
+    /// Whether the answer to a request is lost, because the answers to all of its kind are.
+    fn swallows(&self, server: Server, request: &Request<Bytes>) -> bool {
+        let lists = server == Server::Cluster && *request.method() == Method::GET;
+        lists && setup::is_collection(request.uri().path()) && holding(&self.conditions.swallowing, self.at()).is_some()
+    }
+
     /// The server acts.
     fn act(&mut self, server: Server, fate: Fate, request: &Request<Bytes>) -> Served {
         let (at, now) = (self.at(), self.now());
@@ -190,7 +202,13 @@ impl State {
             Server::Vendor => {
                 let arrival = self.arrival(fate);
                 self.set_modes(at, request);
-                let response = self.vendor.handle(arrival, request);
+                let elsewhere = request.uri().host() == Some(setup::OTHER_HOST);
+                let vendor = if elsewhere {
+                    &mut self.elsewhere
+                } else {
+                    &mut self.vendor
+                };
+                let response = vendor.handle(arrival, request);
                 self.note_vendor();
                 Served::Answer(response)
             }
@@ -255,7 +273,7 @@ impl State {
 
     /// What the vendor did goes into the history.
     pub(super) fn note_vendor(&mut self) {
-        let entries: Vec<_> = self.vendor.drain().collect();
+        let entries: Vec<_> = self.vendor.drain().chain(self.elsewhere.drain()).collect();
         for entry in entries {
             self.record(entry.into());
         }

@@ -16,7 +16,7 @@ use super::{State, World, conditions::Conditions, process::Machine};
 use crate::{
     apiserver::{
         ApiServer,
-        requests::{CONNECTIONS, SECRETS, TERMINATIONS, create},
+        requests::{CONNECTIONS, DEFINITIONS, SECRETS, Side, TERMINATIONS, create, replace},
     },
     clock::wall,
     history::History,
@@ -30,6 +30,10 @@ pub const NAMESPACE: &str = "guests";
 pub(super) const RECEIVER_HOST: &str = "hooks.receiver.test";
 /// The host of the vendor.
 pub(super) const VENDOR_HOST: &str = "api.vendor.test";
+/// The host of another organisation of the vendor's, which knows none of the guests.
+pub(super) const OTHER_HOST: &str = "api.elsewhere.test";
+/// Ids that lead somewhere else, put into a path as they stand.
+const HOSTILE_IDS: [&str; 4] = ["..", ".", "../guests", "%2e%2e"];
 /// The client id.
 pub(super) const CLIENT_ID: &str = "the-client";
 /// The client secret at first. The ones after it get a number.
@@ -66,8 +70,13 @@ pub(super) fn credentials(secret: &str) -> Value {
 
 /// The manifest of a termination.
 pub fn manifest(number: usize, object: &Object) -> Value {
+    let guest = if object.hostile {
+        HOSTILE_IDS[number % HOSTILE_IDS.len()].to_owned()
+    } else {
+        guest_id(object.guest)
+    };
     let mut spec = json!({
-        "guestId": guest_id(object.guest),
+        "guestId": guest,
         "reason": "customer_initiated",
         "retainData": object.retain_data,
         "externalRef": format!("ticket-{number}"),
@@ -114,23 +123,28 @@ fn behaviour(plan: &Plan, guest: u32) -> Guest {
     guest
 }
 
-fn connection(plan: &Plan) -> Value {
-    let webhooks: Vec<_> = (0..plan.connection.webhooks)
+/// The webhooks of the connection, in that format.
+pub(super) fn webhooks(plan: &Plan, format: &str) -> Value {
+    (0..plan.connection.webhooks)
         .map(|number| {
             json!({"name": format!("hook-{number}"), "url": format!("https://{RECEIVER_HOST}/webhooks/hook-{number}"),
-                "signingSecretRef": {"name": "signing", "key": "key"}})
+                "signingSecretRef": {"name": "signing", "key": "key"}, "format": format})
         })
-        .collect();
+        .collect()
+}
+
+/// The manifest of the connection, to that host of the vendor's.
+pub(super) fn connection(plan: &Plan, host: &str) -> Value {
     json!({"apiVersion": "guestops.dev/v1alpha1", "kind": "GenesysConnection",
     "metadata": {"name": "default", "namespace": NAMESPACE},
     "spec": {
         "api": "WebMessagingGuests",
-        "endpoints": {"apiUrl": format!("https://{VENDOR_HOST}"), "loginUrl": format!("https://{VENDOR_HOST}")},
+        "endpoints": {"apiUrl": format!("https://{host}"), "loginUrl": format!("https://{host}")},
         "credentialsSecretRef": {"name": "genesys"},
         "notFound": {"trust": if plan.connection.trusted { "Always" } else { "WhenProven" }},
         "rateLimit": {"requestsPerMinute": plan.connection.requests_per_minute,
                       "maxInFlight": plan.connection.max_in_flight},
-        "webhooks": webhooks,
+        "webhooks": webhooks(plan, "Flat"),
     }})
 }
 
@@ -140,6 +154,9 @@ impl World {
         let mut vendor = Vendor::new(VENDOR_HOST);
         vendor.set_client(CLIENT_ID, CLIENT_SECRET);
         vendor.limit = Some(plan.connection.requests_per_minute);
+        let mut elsewhere = Vendor::new(OTHER_HOST);
+        elsewhere.set_client(CLIENT_ID, CLIENT_SECRET);
+        elsewhere.limit = vendor.limit;
         let mut receiver = Receiver::default();
         for endpoint in endpoints(&plan) {
             receiver.set_keys(&endpoint, &[SIGNING_KEY]);
@@ -155,12 +172,13 @@ impl World {
             }
         }
         let machines = (0..plan.replicas.count()).map(|_| Machine::new()).collect();
-        let manifest = connection(&plan);
+        let (rules, connects_at) = (plan.rules, plan.connection.at);
         let mut state = State {
             origin: Instant::now(),
             plan,
             cluster: ApiServer::new(wall(Duration::ZERO), &[NAMESPACE]),
             vendor,
+            elsewhere,
             receiver,
             client_secret: CLIENT_SECRET.to_owned(),
             history,
@@ -180,13 +198,19 @@ impl World {
         let signing = json!({"apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": "signing", "namespace": NAMESPACE}, "data": {"key": STANDARD.encode(SIGNING_KEY)}});
         accepted &= state.user(create(&SECRETS, NAMESPACE, &signing));
-        accepted &= state.user(create(&CONNECTIONS, NAMESPACE, &manifest));
+        accepted &= rules || state.drop_rules();
+        accepted &= connects_at > 0 || state.connect();
         assert!(
             accepted,
             "what a world begins with is refused: {:?}",
             state.history.records()
         );
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// A user creates the connection.
+    pub(crate) fn connect(&self) {
+        self.lock().connect();
     }
 
     /// A user creates a termination.
@@ -196,5 +220,37 @@ impl World {
         if let Some(termination) = plan.objects.get(object) {
             state.user(create(&TERMINATIONS, NAMESPACE, &manifest(object, termination)));
         }
+    }
+}
+
+impl State {
+    fn connect(&mut self) -> bool {
+        let connection = connection(&self.plan, VENDOR_HOST);
+        self.user(create(&CONNECTIONS, NAMESPACE, &connection))
+    }
+
+    /// Somebody has put definitions in place of ours that hold no specs and statuses to any promise.
+    fn drop_rules(&mut self) -> bool {
+        ["guestterminations.guestops.dev", "genesysconnections.guestops.dev"]
+            .into_iter()
+            .all(|name| {
+                let Some(definition) = self.cluster.object(&DEFINITIONS, "", name) else {
+                    return false;
+                };
+                let mut definition = definition.as_ref().clone();
+                drop_rules(&mut definition);
+                self.user(replace(&DEFINITIONS, "", name, Side::Main, &definition))
+            })
+    }
+}
+
+fn drop_rules(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.remove("x-kubernetes-validations");
+            fields.values_mut().for_each(drop_rules);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_rules),
+        _ => {}
     }
 }
