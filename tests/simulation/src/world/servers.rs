@@ -161,11 +161,13 @@ impl State {
                         "InternalError",
                         "etcdserver: mvcc: database space exceeded",
                     )))
-                } else if is_status && holding(&self.conditions.no_status_writes, at).is_some() {
+                } else if is_status && holding(&self.conditions.no_status_writes, at).is_some()
+                    || request.uri().path().contains("/leases") && holding(&self.conditions.no_leases, at).is_some()
+                {
                     Some(Served::Answer(refusal(
                         403,
                         "Forbidden",
-                        "cannot update resource: RBAC",
+                        "User \"operator\" cannot do that: RBAC",
                     )))
                 } else {
                     None
