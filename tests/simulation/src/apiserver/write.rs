@@ -31,10 +31,6 @@ enum How {
 
 impl ApiServer {
     pub(super) fn create(&mut self, now: Timestamp, place: &Place, kind: &Arc<Kind>, body: &[u8]) -> Answered {
-        if self.is_being_removed(kind) {
-            let words = "create not allowed while custom resource definition is terminating";
-            return Err(Failure::not_allowed(kind, words));
-        }
         let fields = object::parse(kind, body)?;
         self.create_object(now, place, kind, fields)
     }
@@ -232,8 +228,11 @@ impl ApiServer {
         Ok(answer(200, stored.encoded().clone()))
     }
 
-    /// Nothing is created where there is no namespace, or one that ends.
+    /// Nothing is created where there is no namespace, or one that ends, nor of a kind that ends.
     fn check_admission(&self, place: &Place, kind: &Kind, name: &str) -> Result<(), Failure> {
+        if self.is_being_removed(kind) {
+            return Err(Failure::kind_terminating(kind, name));
+        }
         if !kind.namespaced {
             return Ok(());
         }

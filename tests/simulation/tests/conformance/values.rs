@@ -231,6 +231,9 @@ fn condition(kind: &str, status: &str) -> Value {
         "lastTransitionTime": "2026-03-01T10:00:00Z"})
 }
 
+/// A selector that the kind does not have.
+pub(crate) const NOT_SELECTABLE: &str = "spec.retainData=true";
+
 /// The selectors of lists and watches.
 pub(crate) fn selectors(resource: &Resource) -> &'static [(&'static str, &'static str)] {
     if *resource == TERMINATIONS {
@@ -242,7 +245,7 @@ pub(crate) fn selectors(resource: &Resource) -> &'static [(&'static str, &'stati
             ("fieldSelector", "spec.guestId=guest-1"),
             ("fieldSelector", "metadata.name=a"),
             ("fieldSelector", "metadata.name!=a"),
-            ("fieldSelector", "spec.retainData=true"),
+            ("fieldSelector", NOT_SELECTABLE),
             ("labelSelector", "team=care"),
             ("labelSelector", "team!=care"),
             ("labelSelector", "!team"),
