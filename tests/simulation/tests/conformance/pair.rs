@@ -42,6 +42,16 @@ impl Memory {
         self.next.as_deref()
     }
 
+    /// Takes out where the last listing goes on, so that another request can come between.
+    pub(crate) fn take_next(&mut self) -> Option<String> {
+        self.next.take()
+    }
+
+    /// Puts it back.
+    pub(crate) fn go_on_from(&mut self, token: Option<String>) {
+        self.next = token;
+    }
+
     fn hear(&mut self, code: u16, body: &[u8]) -> Value {
         let list: Value = serde_json::from_slice(body).unwrap_or_default();
         let next = list["metadata"]["continue"].as_str();

@@ -150,6 +150,53 @@ async fn watches_begin_alike() {
 }
 
 #[tokio::test]
+async fn a_listing_shows_one_moment_in_the_order_of_the_store() {
+    let mut pair = Pair::new("order").await;
+    let namespaces = ["order", "order-two", "a-first"];
+    for namespace in &namespaces[1..] {
+        pair.done(&requests::create(
+            &NAMESPACES,
+            "",
+            &json!({"metadata": {"name": namespace}}),
+        ))
+        .await;
+    }
+    let mut object = values::object(&TERMINATIONS);
+    object["metadata"]["labels"] = json!({"team": "order"});
+    for namespace in namespaces {
+        for name in ["x", "x-2", "x.1"] {
+            object["metadata"]["name"] = json!(name);
+            pair.done(&requests::create(&TERMINATIONS, namespace, &object)).await;
+        }
+    }
+    let page = |memory: &Memory| {
+        let mut parameters = vec![("limit", "2"), ("labelSelector", "team=order")];
+        parameters.extend(memory.next().map(|token| ("continue", token)));
+        requests::list(&TERMINATIONS, "", &parameters)
+    };
+    let mut pages = 0;
+    loop {
+        pair.ask_each(page).await.unwrap();
+        pages += 1;
+        if pair.real_memory.next().is_none() {
+            break;
+        }
+        // What changes now is in no page.
+        if pages < 3 {
+            let tokens = (pair.real_memory.take_next(), pair.model_memory.take_next());
+            object["metadata"]["name"] = json!(format!("y-{pages}"));
+            pair.done(&requests::create(&TERMINATIONS, "order-two", &object)).await;
+            let delete = requests::delete(&TERMINATIONS, "order", "x-2", &Preconditions::default());
+            pair.ask(&delete).await.unwrap();
+            pair.real_memory.go_on_from(tokens.0);
+            pair.model_memory.go_on_from(tokens.1);
+        }
+    }
+    assert_eq!(pages, 5);
+    println!("{} answers compared", pair.answers);
+}
+
+#[tokio::test]
 async fn a_namespace_ends_alike() {
     let mut pair = Pair::new("ending").await;
     for resource in [TERMINATIONS, CONNECTIONS, SECRETS, LEASES, EVENTS] {

@@ -196,7 +196,9 @@ fn termination_status_edits() -> Vec<Value> {
         "currentAttempt": null});
     vec![
         json!({"status": {"attempts": 1, "currentAttempt": intent}}),
+        json!({"status": {"attempts": 1}}),
         json!({"status": {"attempts": 2}}),
+        json!({"status": {"attempts": 3}}),
         json!({"status": {"attempts": 0}}),
         json!({"status": {"attempts": null}}),
         json!({"status": {"currentAttempt": {"id": "y", "holder": null}}}),
@@ -241,6 +243,8 @@ pub(crate) fn selectors(resource: &Resource) -> &'static [(&'static str, &'stati
             ("fieldSelector", "status.settled!=true"),
             ("fieldSelector", "status.settled!=true"),
             ("fieldSelector", "status.settled=true"),
+            ("fieldSelector", "status.settled="),
+            ("fieldSelector", "status.outcome!="),
             ("fieldSelector", "status.phase=Suspended,status.finished!=true"),
             ("fieldSelector", "spec.guestId=guest-1"),
             ("fieldSelector", "metadata.name=a"),
