@@ -16,7 +16,7 @@ use super::{
     route::Place,
     rules,
     status::{Cause, Failure, answer, deleted},
-    store::{Object, Stored},
+    store::{Object, Stored, encode},
 };
 
 type Fields = Map<String, Value>;
@@ -182,7 +182,7 @@ impl ApiServer {
         let key = place.key(&place.name);
         if old.is_being_deleted() && new["metadata"]["finalizers"].is_null() && kind.strategy != Strategy::Namespace {
             self.remove(kind, &key);
-            return Ok(answer(200, new.to_string().into()));
+            return Ok(answer(200, encode(&new)));
         }
         if !old.differs_from(&new) {
             return Ok(answer(200, old.encoded().clone()));
@@ -320,7 +320,7 @@ const BLOCKING: [&str; 5] = [
 fn check_custom(kind: &Kind, name: &str, old: Option<&Value>, new: &Value, found: Vec<Cause>) -> Result<(), Failure> {
     let mut causes = found;
     if let Some(schema) = &kind.schema {
-        schema.validate(new, "", &mut causes);
+        schema.validate(new, &mut causes);
     }
     if causes.iter().any(|cause| BLOCKING.contains(&cause.reason)) {
         causes.push(Cause::invalid(
