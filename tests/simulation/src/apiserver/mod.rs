@@ -113,7 +113,7 @@ impl ApiServer {
         };
         let Some(kind) = self.served(&place) else {
             return Reply::Answer(if place.group.is_empty() {
-                Failure::new(404, "NotFound", "the server could not find the requested resource").into_response()
+                Failure::unknown_resource().into_response()
             } else {
                 status::unknown_path()
             });
