@@ -18,6 +18,7 @@ pub mod dispatch;
 pub mod findings;
 pub mod index;
 pub mod keeper;
+pub mod memory;
 pub mod moments;
 pub mod notices;
 pub mod pass;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::{api::Outcome, termination::fact::Fact};
 
 /// What a write said, and what is told of it if it is stored.
 fn unanswered(written: &GuestTermination, holds: Holds) -> Unanswered {
