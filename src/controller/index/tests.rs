@@ -1,3 +1,5 @@
+use k8s_openapi::jiff::Timestamp;
+
 use super::*;
 use crate::{api::Outcome, termination::fact::Fact};
 
