@@ -7,12 +7,14 @@
 //! the same can happen are one (`key`). The oracle checks each transition and each end, and since no state is met again
 //! on the way from it, every run ends.
 
+mod actions;
 mod effects;
 mod faults;
 mod key;
 mod oracle;
 mod shell;
 mod world;
+mod writes;
 
 use std::{
     collections::HashMap,
@@ -22,8 +24,9 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use self::{
+    actions::Action,
     faults::Detail,
-    world::{Action, Scenario, World},
+    world::{Scenario, World},
 };
 use super::{
     bench::{Bench, at},

@@ -49,7 +49,7 @@ impl World {
     }
 
     /// What another writer, or an old event of the watch, does during an effect that is no write.
-    fn bystander(&mut self, process: usize, fault: Option<Fault>) {
+    pub(super) fn bystander(&mut self, process: usize, fault: Option<Fault>) {
         match fault {
             Some(Fault::Conflict) => self.edit_label(),
             Some(Fault::StaleRead) => self.see_again(process),
@@ -302,65 +302,6 @@ impl World {
             context,
         });
         entry.memory.intent = None;
-    }
-
-    /// As `Shared::write_status`. Says whether the process knows that it is written.
-    pub(super) fn write(&mut self, process: usize, next: Status, holds: Holds, fault: Option<Fault>) -> bool {
-        use Fault::{AnswerLost, Conflict, CrashAfter, CrashBefore, ErrorWithEffect, ErrorWithoutEffect, LateEffect};
-        let base = self.entry(process).unwrap().object.clone();
-        let version: u64 = base.metadata.resource_version.as_ref().unwrap().parse().unwrap();
-        let old = base.status.as_ref().unwrap();
-        let records = records::between(&base, old, &next, self.now);
-        let witness = self.processes[process].witness;
-        if holds != Holds::Intent {
-            self.books.announce(&records);
-        }
-        self.bystander(process, fault);
-        let (reaches, answered) = match fault {
-            Some(CrashBefore) => {
-                self.crash(process);
-                return false;
-            }
-            Some(CrashAfter) => {
-                self.store(version, next, witness);
-                self.crash(process);
-                return false;
-            }
-            Some(ErrorWithoutEffect(Face::Throttled | Face::Forbidden)) => {
-                self.pass(self.rules.tick);
-                self.pause_after_write(process);
-                return false;
-            }
-            Some(LateEffect(_)) => {
-                let status = Box::new(next.clone());
-                self.lag(super::world::LateEffect::Write {
-                    base: version,
-                    status,
-                    witness,
-                });
-                (false, false)
-            }
-            Some(ErrorWithoutEffect(_)) => (false, false),
-            Some(AnswerLost | ErrorWithEffect(_)) => (true, false),
-            None | Some(Conflict | Fault::StaleRead) => (true, true),
-        };
-        let stored = reaches && self.store(version, next.clone(), witness);
-        self.pass(if answered { self.rules.tick } else { TIMEOUT });
-        if !answered {
-            self.doubt(process, next, holds);
-        } else if stored {
-            let (moment, uid) = (self.moment(), self.rules.uid.clone());
-            let object = self.server.object.as_ref().clone();
-            self.processes[process].index.wrote(&uid, object, moment);
-            let entry = self.entry_mut(process);
-            entry.memory.failed_writes = 0;
-            entry.made_durable(&holds);
-            let event = |record: &records::Record| matches!(record, records::Record::Event(_));
-            self.processes[process].notices = records.iter().any(event);
-        } else {
-            self.read_again(process);
-        }
-        answered && stored
     }
 
     pub(super) fn deliver(&mut self, process: usize, name: &str, fault: Option<Fault>) {

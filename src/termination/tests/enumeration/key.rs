@@ -10,7 +10,10 @@ use std::{
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
-use super::world::{LateEffect, Process, Work, World};
+use super::{
+    actions::Work,
+    world::{LateEffect, Process, World},
+};
 use crate::{
     api::{
         AttemptRecord, CurrentAttempt, GuestTerminationStatus as Status, WebhookDelivery,

@@ -6,7 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{
     super::laws::check_transition,
-    world::{LateEffect, Work, World},
+    actions::Work,
+    world::{LateEffect, World},
 };
 use crate::{
     api::{AttemptResult, GuestTerminationStatus as Status, Outcome, WebhookState},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::world::{Work, World};
+use super::{actions::Work, world::World};
 use crate::{
     api::GuestTerminationStatus as Status,
     controller::index::{Entry, Holds, OwnIntent},
