@@ -245,7 +245,7 @@ pub enum Taken {
 }
 
 /// The index.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     entries: BTreeMap<Uid, Entry>,
     by_connection: BTreeMap<ConnectionName, BTreeSet<Uid>>,
