@@ -229,19 +229,21 @@ impl Run<'_, '_> {
         for _ in 0..options.replicas {
             operators.push(stage.operate()?);
         }
-        // Enough for a beginning; the rest comes while processes die.
-        stage.create(options.objects.div_ceil(4)).await?;
+        // Enough for a beginning; the rest comes while processes die, so that none of them is idle.
+        let first = options.objects.div_ceil(16);
+        stage.create(first).await?;
         for kill in 1..=options.count {
-            let due = (options.objects * kill / options.count).saturating_sub(stage.created());
+            let wanted = first + (options.objects - first) * kill / options.count;
+            let due = wanted.saturating_sub(stage.created());
             let (created, trigger) = tokio::join!(stage.create(due), self.moment());
             created?;
-            if kill % options.respite_every == 0 {
+            if kill.is_multiple_of(options.respite_every) {
                 tokio::time::sleep(RESPITE).await;
             }
             *self.kills.entry(trigger).or_default() += 1;
             let victim = operators.swap_remove(self.random.random_range(0..operators.len()));
             stage.kill(victim).await?;
-            if kill % KILLS_PER_REVOCATION == 0 {
+            if kill.is_multiple_of(KILLS_PER_REVOCATION) {
                 stage.simulator.revoke_tokens(&RevokeTokens::default());
             }
             operators.push(stage.operate()?);

@@ -260,7 +260,7 @@ impl<'a> Stage<'a> {
         let object = json!({
             "apiVersion": "guestops.dev/v1alpha1", "kind": "GuestTermination",
             "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {"guestId": name, "reason": REASONS[index % REASONS.len()], "retainData": index % 2 == 0,
+            "spec": {"guestId": name, "reason": REASONS[index % REASONS.len()], "retainData": index.is_multiple_of(2),
                      "externalRef": format!("case {index} & more"), "backoffLimit": 50},
         });
         let object = serde_json::from_value(object)?;
