@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
+
+use guest_termination_operator::api::{Outcome, WebhookState};
 use serde_json::{Value, json};
-use simulator::api::Outcome as Ending;
+use simulator::api::{Call, Operation, Outcome as Ending, WebhookCall};
 
 use super::*;
 
