@@ -258,6 +258,8 @@ impl State {
                 Some(Shape::Empty) => Mode::NoRoute(NoRoute::Empty),
                 Some(Shape::Html) => Mode::NoRoute(NoRoute::Page),
                 Some(Shape::KubernetesStatus) => Mode::NoRoute(NoRoute::Status),
+                // Who vouches for a path that is not there gets what was asked for: nothing is to be found out by that.
+                Some(Shape::NotFound) if self.plan.connection.trusted => Mode::NoRoute(NoRoute::Json),
                 Some(Shape::NotFound) => Mode::NoRoute(NoRoute::Vendors),
                 None if conditions.forbids(at, &setup::guest_of(request)) => Mode::Forbidden,
                 None => Mode::Works,
