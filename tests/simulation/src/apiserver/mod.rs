@@ -6,7 +6,7 @@
 //! holds it against the real server.
 //!
 //! Not modelled: server-side apply and JSON patch (415), deletion of collections (405), managed fields, CEL other than
-//! that of the two kinds ([`rules`]), owner references (there is no garbage collector), and the controllers of
+//! that of the two kinds (in `rules`), owner references (there is no garbage collector), and the controllers of
 //! namespaces and definitions, whose work is done by [`ApiServer::remove_namespace`] and
 //! [`ApiServer::remove_definition`].
 
