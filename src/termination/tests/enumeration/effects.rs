@@ -10,7 +10,7 @@ use super::{
     world::{LAG, LateEffect, TIMEOUT, World},
 };
 use crate::{
-    api::{GuestTermination, GuestTerminationStatus as Status},
+    api::GuestTermination,
     controller::index::{Holds, OwnIntent, SeenLook},
     termination::{
         answer::{Answer, Call, Failure, Look, SessionSeen, Suspicion, Unreachable},

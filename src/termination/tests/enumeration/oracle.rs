@@ -127,6 +127,11 @@ impl World {
             !after_end || self.processes.len() > 1,
             "I1 (b): sent after the end was durable"
         );
+        let open = status.current_attempt.as_ref().is_some_and(|open| open.id == id);
+        assert!(
+            open || after_end || self.server.deleted,
+            "I2: sent under an intent that was given up"
+        );
         let ended_before = !self.vendor.ended_by_us.is_empty() || self.call_is_late();
         assert!(
             !ended_before || status.may_have_applied(),

@@ -10,14 +10,14 @@ use super::{
         bench::{Bench, at},
         vendor::Vendor,
     },
-    faults::{Detail, Effect, Fault},
+    faults::Detail,
     oracle::{Books, Witness},
 };
 use crate::{
     api::{GuestTermination, GuestTerminationStatus as Status},
-    controller::index::{Entry, Holds, Index},
+    controller::index::{Entry, Index},
     schedule::{Moment, Uid},
-    termination::{answer::SessionSeen, fact::Context, instants, policy::Policy},
+    termination::{fact::Context, instants, policy::Policy},
 };
 
 /// What an effect takes that is not answered.
