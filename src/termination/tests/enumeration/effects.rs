@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::GuestTermination,
-    controller::index::{Holds, OwnIntent, SeenLook},
+    controller::memory::{Holds, OwnIntent, SeenLook},
     termination::{
         answer::{Answer, Call, Failure, Look, SessionSeen, Suspicion, Unreachable},
         evolve::evolve,
@@ -29,11 +29,11 @@ impl World {
     /// A process comes up and lists the objects.
     pub(super) fn start(&mut self, process: usize, fault: Option<Fault>) {
         let stale = self.server.before.clone().filter(|_| fault == Some(Fault::StaleRead));
-        let moment = self.moment();
+        let now = self.reading();
         self.processes[process].alive = true;
         if stale.is_some() || !self.server.deleted {
             let object = stale.unwrap_or_else(|| self.server.object.clone());
-            self.processes[process].index.see(object.as_ref().clone(), moment);
+            self.processes[process].index.see(object.as_ref().clone(), now);
         }
         self.pass(self.rules.tick);
     }
@@ -59,7 +59,7 @@ impl World {
 
     /// The watch tells an old version, and the newest one twice.
     fn see_again(&mut self, process: usize) {
-        let moment = self.moment();
+        let now = self.reading();
         let known = self.entry(process).unwrap().object.clone();
         for old in self
             .server
@@ -68,7 +68,7 @@ impl World {
             .into_iter()
             .chain([known.clone(), known.clone()])
         {
-            self.processes[process].index.see(old.as_ref().clone(), moment);
+            self.processes[process].index.see(old.as_ref().clone(), now);
         }
         let version = |object: &GuestTermination| -> u64 {
             let version = object.metadata.resource_version.as_ref().unwrap();

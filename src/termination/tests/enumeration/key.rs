@@ -19,7 +19,10 @@ use crate::{
         AttemptRecord, CurrentAttempt, GuestTerminationStatus as Status, WebhookDelivery,
         conditions::{ConditionType, find},
     },
-    controller::index::{Entry, Holds, Memory, SeenLook},
+    controller::{
+        index::Entry,
+        memory::{Holds, Memory, SeenLook, Unanswered},
+    },
     termination::{
         answer::{Answer, Look},
         deadline::{deadline, decisive_from},
@@ -314,6 +317,10 @@ impl View<'_> {
             unanswered,
             failed_writes,
             deleted_at,
+            // The wall clock does not jump here: an instant is where the status says that it is.
+            moments: _,
+            // Nothing is to be told: `doubt` leaves it empty.
+            overdue: _,
             asked: _,
             reconsider: _,
             told: _,
@@ -366,7 +373,7 @@ impl View<'_> {
             self.fact(fact);
         }
         self.put(&(unanswered.len(), failed_writes.min(&6), deleted.map(|ago| ago.min(FAR))));
-        for (written, holds) in unanswered {
+        for Unanswered { written, holds, .. } in unanswered {
             // It is found by being the same in every field.
             let stored = written == self.world.status();
             self.status(written);

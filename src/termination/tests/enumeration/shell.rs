@@ -55,7 +55,7 @@ impl World {
     fn pass_step(&self, process: usize, entry: &Entry, status: &Status) -> Work {
         let (moment, gate) = (self.moment(), self.processes[process].gate);
         let request = entry.request.as_ref().unwrap();
-        let look = entry.look(moment, Some(self.rules.context.connection.uid.as_str()));
+        let look = entry.look(self.reading(), Some(self.rules.context.connection.uid.as_str()));
         let seen = Observed {
             kept: entry.memory.kept.as_ref(),
             held: None,

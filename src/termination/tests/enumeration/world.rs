@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     api::{GuestTermination, GuestTerminationStatus as Status},
+    clock::Reading,
     controller::index::{Entry, Index},
     schedule::{Moment, Uid},
     termination::{fact::Context, instants, policy::Policy},
@@ -180,6 +181,14 @@ impl World {
 
     pub(super) fn status(&self) -> &Status {
         self.server.object.status.as_ref().unwrap()
+    }
+
+    /// What the clocks show.
+    pub(super) fn reading(&self) -> Reading {
+        Reading {
+            wall: self.now,
+            monotonic: self.moment(),
+        }
     }
 
     pub(super) fn moment(&self) -> Moment {

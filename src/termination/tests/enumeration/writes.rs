@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{GuestTermination, GuestTerminationStatus as Status},
-    controller::index::Holds,
+    controller::memory::{Holds, Telling, Unanswered},
     termination::{instants, records},
 };
 
@@ -61,9 +61,9 @@ impl World {
         if !answered {
             self.doubt(process, next, holds);
         } else if stored {
-            let (moment, uid) = (self.moment(), self.rules.uid.clone());
+            let (now, uid) = (self.reading(), self.rules.uid.clone());
             let object = self.server.object.as_ref().clone();
-            self.processes[process].index.wrote(&uid, object, moment);
+            self.processes[process].index.wrote(&uid, object, now);
             let entry = self.entry_mut(process);
             entry.memory.failed_writes = 0;
             entry.made_durable(&holds);
@@ -99,12 +99,12 @@ impl World {
     }
 
     pub(super) fn tell_news(&mut self, process: usize) {
-        let moment = self.moment();
+        let now = self.reading();
         if self.server.deleted {
             self.mark_deleted(process);
         } else {
             let object = self.server.object.as_ref().clone();
-            self.processes[process].index.see(object, moment);
+            self.processes[process].index.see(object, now);
         }
         self.processes[process].busy_until = Timestamp::MIN;
     }
@@ -122,17 +122,21 @@ impl World {
         if self.server.deleted {
             return self.mark_deleted(process);
         }
-        let (moment, uid) = (self.moment(), self.rules.uid.clone());
+        let (now, uid) = (self.reading(), self.rules.uid.clone());
         let fresh = self.server.object.as_ref().clone();
         let before = self.entry_mut(process).object.clone();
-        self.processes[process].index.read(&uid, fresh, &before, moment);
+        self.processes[process].index.read(&uid, fresh, &before, now);
     }
 
     /// A write that was not answered.
     pub(super) fn doubt(&mut self, process: usize, written: Status, holds: Holds) {
         let entry = self.entry_mut(process);
         entry.doubtful = true;
-        entry.memory.unanswered.push((written, holds));
+        entry.memory.unanswered.push(Unanswered {
+            written,
+            holds,
+            telling: Telling::default(),
+        });
         self.pause_after_write(process);
     }
 
