@@ -34,6 +34,8 @@ impl Request {
 /// A process of the operator.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
+    /// When it was asked to stop.
+    pub(super) stopping: Option<Duration>,
     /// When it ended.
     pub(super) ended: Option<Duration>,
 }
@@ -173,6 +175,15 @@ pub(super) struct Sent {
     pub(super) heard: Option<u16>,
 }
 
+/// A pause that an answer asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    pub(super) heard: Duration,
+    pub(super) until: Duration,
+    /// The call that was answered so.
+    pub(super) answer: Ordinal,
+}
+
 /// What the oracle remembers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Books {
@@ -195,8 +206,8 @@ pub(super) struct Books {
     pub(super) window: BTreeMap<String, VecDeque<(Duration, Ordinal)>>,
     /// Calls in flight, by process and host: guest and departure.
     pub(super) flights: BTreeMap<(Process, String), BTreeMap<Ordinal, (String, Duration)>>,
-    /// Until when a host asked a process to pause, and in which answer.
-    pub(super) pauses: BTreeMap<(Process, String), (Duration, Ordinal)>,
+    /// Pauses that a host asked a process for.
+    pub(super) pauses: BTreeMap<(Process, String), Vec<Pause>>,
     /// When the calm began.
     pub(super) calm: Option<Duration>,
     /// When something last happened that work follows from.
@@ -207,8 +218,18 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) fn started(&mut self, process: Process, at: Duration) {
-        self.processes.insert(process, Life { ended: None });
+        let life = Life {
+            stopping: None,
+            ended: None,
+        };
+        self.processes.insert(process, life);
         self.stir(at);
+    }
+
+    pub(super) fn stopping(&mut self, process: Process, at: Duration) {
+        if let Some(life) = self.processes.get_mut(&process) {
+            life.stopping.get_or_insert(at);
+        }
     }
 
     pub(super) fn ended(&mut self, process: Process, at: Duration) {

@@ -82,6 +82,7 @@ impl Oracle {
         }
         self.stays(ordinal, by, after)?;
         self.patient(ordinal, by, now, after)?;
+        self.may_intend(ordinal, by, after)?;
         self.claims(ordinal, by, after)?;
         self.ends_in_time(now, after)?;
         self.delivery_claims(ordinal, by, after)?;
@@ -148,6 +149,37 @@ impl Oracle {
                 now.saturating_sub(attempt.stored)
             );
             return Err(violation(Invariant::I1a, object, sentence));
+        }
+        Ok(())
+    }
+
+    /// An intent is written: not before the time that the status names, by the writer's own clock (I1: the retry state is in
+    /// the status, so that no restart makes a storm of calls), and not by a process that was asked to stop (I2).
+    fn may_intend(&self, ordinal: Option<Ordinal>, by: Option<Request>, after: &Value) -> Verdict {
+        let Some(object) = self.books.objects.get(text(after, &["metadata", "uid"])) else {
+            return Ok(());
+        };
+        let id = text(after, &["status", "currentAttempt", "id"]);
+        let (Some(by), false) = (by, id.is_empty() || object.current_attempt.as_deref() == Some(id)) else {
+            return Ok(());
+        };
+        let due = time(at(&object.last, &["status", "nextAttemptTime"]));
+        if let Some(due) = due.filter(|due| by.wall < *due) {
+            let sentence = format!(
+                "{}: attempt {id} is begun at {}, before {due}",
+                write_of(ordinal),
+                by.wall
+            );
+            return Err(violation(Invariant::I1a, object, sentence));
+        }
+        let stopping = self.books.processes.get(&by.process).and_then(|life| life.stopping);
+        if stopping.is_some_and(|stopping| by.at > stopping) {
+            let sentence = format!(
+                "{}: process {} begins attempt {id} after it was asked to stop",
+                write_of(ordinal),
+                by.process
+            );
+            return Err(violation(Invariant::I2, object, sentence));
         }
         Ok(())
     }

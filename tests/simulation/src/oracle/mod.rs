@@ -137,7 +137,11 @@ impl Oracle {
                 self.books.ended(*process, at);
                 Ok(())
             }
-            What::Stopping { .. } | What::World(_) => Ok(()),
+            What::Stopping { process } => {
+                self.books.stopping(*process, at);
+                Ok(())
+            }
+            What::World(_) => Ok(()),
             What::Asked {
                 ordinal,
                 process,

@@ -47,7 +47,8 @@ impl Oracle {
     }
 
     /// A process wrote the status of a connection. Its conditions, its pause and its limit are news; nothing else is once
-    /// everything is settled.
+    /// everything is settled. Not judged where several processes lead all the time: each writes the expiry of its own
+    /// token over the other's, once a minute.
     pub(super) fn connection_noise(
         &self,
         now: Duration,
@@ -65,7 +66,11 @@ impl Oracle {
                 .collect()
         };
         let limit = |object| at(object, &["status", "rateLimit"]).clone();
-        if self.is_silent(now) && said(before) == said(after) && limit(before) == limit(after) {
+        if self.facts.leaders == 1
+            && self.is_silent(now)
+            && said(before) == said(after)
+            && limit(before) == limit(after)
+        {
             let name = text(after, &["metadata", "name"]);
             let sentence = format!(
                 "#{} rewrites its status long after everything was settled",
