@@ -183,6 +183,15 @@ pub(super) struct Sent {
     pub(super) heard: Option<u16>,
 }
 
+/// A pause that an answer asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    pub(super) heard: Duration,
+    pub(super) until: Duration,
+    /// The call that was answered so.
+    pub(super) answer: Ordinal,
+}
+
 /// What the oracle remembers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Books {
@@ -205,8 +214,8 @@ pub(super) struct Books {
     pub(super) window: BTreeMap<String, VecDeque<(Duration, Ordinal)>>,
     /// Calls in flight, by process and host: guest and departure.
     pub(super) flights: BTreeMap<(Process, String), BTreeMap<Ordinal, (String, Duration)>>,
-    /// Until when a host asked a process to pause, and in which answer.
-    pub(super) pauses: BTreeMap<(Process, String), (Duration, Ordinal)>,
+    /// Pauses that a host asked a process for.
+    pub(super) pauses: BTreeMap<(Process, String), Vec<Pause>>,
     /// Pauses that the statuses of connections tell of, by host: since when, and until when.
     pub(super) pauses_told: BTreeMap<String, (Duration, Timestamp)>,
     /// Failures in a row.

@@ -89,7 +89,7 @@ impl Oracle {
         self.stays(ordinal, by, after)?;
         self.patient(ordinal, by, now, after)?;
         self.budgeted(ordinal, by, after)?;
-        self.not_while_stopping(ordinal, by, after)?;
+        self.may_intend(ordinal, by, after)?;
         self.claims(ordinal, by, after)?;
         self.ends_in_time(now, after)?;
         self.delivery_claims(ordinal, by, after)?;
@@ -160,22 +160,33 @@ impl Oracle {
         Ok(())
     }
 
-    /// I2: a process that was asked to stop begins no intent any more. Tolerated: it stands still in this run, and what it
-    /// was about to send leaves when it goes on.
-    fn not_while_stopping(&self, ordinal: Option<Ordinal>, by: Option<Request>, after: &Value) -> Verdict {
-        let object = self.books.objects.get(text(after, &["metadata", "uid"]));
-        let Some((object, by)) = object.zip(by).filter(|_| !self.facts.processes_freeze) else {
+    /// An intent is written: not before the time that the status names, by the writer's own clock (I1: the retry state is in
+    /// the status, so that no restart makes a storm of calls), and not by a process that was asked to stop (I2).
+    fn may_intend(&self, ordinal: Option<Ordinal>, by: Option<Request>, after: &Value) -> Verdict {
+        let Some(object) = self.books.objects.get(text(after, &["metadata", "uid"])) else {
             return Ok(());
         };
-        let open = text(after, &["status", "currentAttempt", "id"]);
-        let begins = !open.is_empty() && object.current_attempt.as_deref() != Some(open);
-        let stopping = self.books.processes.get(&by.process).and_then(|life| life.stopping);
-        if let Some(stopping) = stopping.filter(|stopping| begins && by.at > *stopping) {
+        let id = text(after, &["status", "currentAttempt", "id"]);
+        let (Some(by), false) = (by, id.is_empty() || object.current_attempt.as_deref() == Some(id)) else {
+            return Ok(());
+        };
+        let due = time(at(&object.last, &["status", "nextAttemptTime"]));
+        // A clock that jumps moves the instant, and not the wait that was begun before.
+        if let Some(due) = due.filter(|due| by.wall < *due && !self.facts.clocks_jump) {
             let sentence = format!(
-                "{}: process {} begins attempt {open} {:?} after it was asked to stop",
+                "{}: attempt {id} is begun at {}, before {due}",
                 write_of(ordinal),
-                by.process,
-                by.at - stopping
+                by.wall
+            );
+            return Err(violation(Invariant::I1a, object, sentence));
+        }
+        let stopping = self.books.processes.get(&by.process).and_then(|life| life.stopping);
+        // What stands still sends when it goes on what it was about to send.
+        if stopping.is_some_and(|stopping| by.at > stopping && !self.facts.processes_freeze) {
+            let sentence = format!(
+                "{}: process {} begins attempt {id} after it was asked to stop",
+                write_of(ordinal),
+                by.process
             );
             return Err(violation(Invariant::I2, object, sentence));
         }

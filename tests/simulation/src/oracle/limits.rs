@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Invariant, Oracle, Verdict, books::Request, read::GuestLine, violation};
+use super::{
+    Invariant, Oracle, Verdict,
+    books::{Pause, Request},
+    read::GuestLine,
+    violation,
+};
 use crate::history::Ordinal;
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -18,18 +23,22 @@ impl Oracle {
     /// and lets go at once is not the operator's doing.
     ///
     /// And none before a `Retry-After` of the vendor's own 429 that the process heard is over; where one connection leads
-    /// to the host, because the pause is the connection's.
+    /// to the host, because the pause is the connection's. Tolerated: a call that leaves at the very
+    /// instant at which the answer arrives; to read an answer takes no time here, and is not done at once.
     ///
     /// I12: a process has no more calls in flight to a host than the connections to it allow, and one for a guest. The
     /// bounds of queues and memory cannot be seen here.
     pub(super) fn within_limits(&mut self, ordinal: Ordinal, sent: Request, call: &GuestLine) -> Verdict {
         let (calls, passes) = self.books.connections.limits(&call.host, sent.at);
         let calls = calls * self.facts.leaders;
-        if let Some((until, answer)) = self.books.pauses.get(&(sent.process, call.host.clone()))
-            && sent.at < *until
-            && self.books.connections.is_only_one(&call.host)
-        {
-            let sentence = format!("#{ordinal} leaves before the pause is over that the answer to #{answer} asks for");
+        let pauses = self.books.pauses.get(&(sent.process, call.host.clone()));
+        let asked = |pause: &&Pause| pause.heard < sent.at && sent.at < pause.until;
+        let pause = pauses.and_then(|pauses| pauses.iter().find(asked));
+        if let Some(pause) = pause.filter(|_| self.books.connections.is_only_one(&call.host)) {
+            let sentence = format!(
+                "#{ordinal} leaves before the pause is over that the answer to #{} asks for",
+                pause.answer
+            );
             return Err(violation(Invariant::I8, &call.host, sentence));
         }
         let window = self.books.window.entry(call.host.clone()).or_default();

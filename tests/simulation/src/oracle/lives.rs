@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Invariant, Oracle, Verdict,
-    books::{GuestCall, Heard, Object},
+    books::{GuestCall, Heard, Object, Pause},
     violation,
 };
 use crate::{
@@ -162,14 +162,13 @@ impl Oracle {
             .and_then(|taken| taken.retry_after)
         {
             let until = at + pause.min(LONGEST_PAUSE);
-            let pause = self
-                .books
-                .pauses
-                .entry((key.0, key.1.clone()))
-                .or_insert((until, ordinal));
-            if pause.0 < until {
-                *pause = (until, ordinal);
-            }
+            let pauses = self.books.pauses.entry((key.0, key.1.clone())).or_default();
+            pauses.retain(|pause| pause.until > at);
+            pauses.push(Pause {
+                heard: at,
+                until,
+                answer: ordinal,
+            });
         }
         if let Some(allowed) = call.taken.filter(|_| intact).and_then(|taken| taken.allowed) {
             self.books.connections.told(at, &key.1, allowed);

@@ -47,7 +47,8 @@ impl Oracle {
     }
 
     /// A process wrote the status of a connection. Its conditions, its pause and its limit are news; nothing else is once
-    /// everything is settled.
+    /// everything is settled. Not judged where several processes lead all the time: each writes the expiry of its own
+    /// token over the other's, once a minute.
     pub(super) fn connection_noise(
         &self,
         now: Duration,

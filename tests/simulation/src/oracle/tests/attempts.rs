@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::story::{Story, start};
 use crate::{
-    history::Server,
+    history::{Server, What},
     oracle::Invariant::*,
     vendor::{Operation::*, Told},
 };
@@ -122,6 +122,41 @@ fn i1a_an_intent_of_another_process_is_left_alone_for_20_s() {
         story.terminates(2, "one", Told::Applied);
         story.holds();
     }
+}
+
+#[test]
+fn i1a_no_attempt_begins_before_its_time() {
+    for (seconds, right) in [(9.9, false), (10.0, true)] {
+        let mut story = Story::new();
+        story.creates("one", "g", |_| {});
+        story.writes(1, "one", |status| {
+            status["nextAttemptTime"] = json!("2026-11-24T08:00:10Z")
+        });
+        story.wait(seconds);
+        story.looks(1, "one", Told::Active);
+        story.intends(1, "one", "a-1");
+        if right {
+            story.holds();
+        } else {
+            story.violates(I1a, "before 2026-11-24T08:00:10Z");
+        }
+    }
+}
+
+#[test]
+fn i2_who_is_asked_to_stop_begins_nothing_and_ends_what_it_began() {
+    let mut story = Story::new();
+    story.creates("one", "g", |_| {});
+    story.creates("two", "h", |_| {});
+    story.looks(1, "one", Told::Active);
+    story.intends(1, "one", "a-1");
+    story.record(What::Stopping { process: 1 });
+    story.wait(0.1);
+    story.terminates(1, "one", Told::Nothing);
+    story.resolves(1, "one", "a-1", "Unknown");
+    story.holds();
+    story.intends(1, "two", "a-2");
+    story.violates(I2, "asked to stop");
 }
 
 #[test]

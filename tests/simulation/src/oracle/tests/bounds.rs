@@ -66,6 +66,7 @@ fn i8_a_pause_is_kept() {
     story.creates("one", "g", |_| {});
     // The model says 30 s.
     story.looks(1, "one", Told::Throttled);
+    story.looks(1, "one", Told::Throttled);
     story.wait(30.0);
     story.looks(1, "one", Told::Throttled);
     story.holds();
