@@ -1,6 +1,6 @@
 # What a developer and a curious user need. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test lint crds control-plane need-cargo need-go
+.PHONY: help demo demo-stop test fuzz mutants lint crds control-plane need-cargo need-go
 .SILENT:
 
 CARGO ?= cargo
@@ -33,6 +33,15 @@ test: need-cargo need-go ## pass every test, after all the set-up that they need
 	$(BIN)/control-plane build
 	echo '3/3 testing'
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
+
+# `make test` makes 1,500 inputs of each corpus; what breaks a property belongs into tests/fuzz/corpus.
+fuzz: need-cargo ## fuzz what reads the vendor's answers, ids, URLs and statuses; CASES=1000000 says how long
+	FUZZ_CASES=$(or $(CASES),200000) $(CARGO) test --locked --package guest-termination-operator --lib -- fuzz::
+
+# A mutant that breaks a random run is found at once; making the run small takes minutes and tells nothing.
+mutants: need-cargo ## change the pure cores in every way and see the tests fail (hours); MUTANTS='-f src/termination/fence.rs' picks
+	command -v cargo-mutants >/dev/null || { echo 'cargo-mutants is needed: cargo install --locked cargo-mutants' >&2; exit 1; }
+	PROPTEST_MAX_SHRINK_ITERS=1 $(CARGO) mutants $(MUTANTS)
 
 lint: need-cargo ## formatting, clippy, documentation and dependencies, each without a warning
 	$(CARGO) fmt --all --check
