@@ -1,6 +1,6 @@
 # What a developer and a curious user need. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test chaos lint crds control-plane need-cargo need-go
+.PHONY: help demo demo-stop test simulate chaos fuzz mutants lint crds control-plane need-cargo need-go
 .SILENT:
 
 CARGO ?= cargo
@@ -34,10 +34,23 @@ test: need-cargo need-go ## pass every test, after all the set-up that they need
 	echo '3/3 testing'
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(CARGO) test --workspace --locked
 
+# Every seed is a run of the whole operator; a failure prints its seed, which `simulation shrink` cuts down.
+simulate: need-cargo ## run the whole operator in a world of models, SEEDS=1000000 times, on all cores
+	$(CARGO) run --locked --release --package simulation -- seeds $(or $(SEEDS),1000000)
+
 # The long forms of what `make test` plays for some seconds. A table at the end of each, and exit code 1 if a promise broke.
 chaos: need-cargo need-go ## disturb the operator's API server, then kill the operator; KILLS=1000, OBJECTS=2000, SEED=1 (about an hour)
 	$(CARGO) run --locked --release --package chaos -- scenarios
 	$(CARGO) run --locked --release --package chaos -- kills --count $(or $(KILLS),1000) --objects $(or $(OBJECTS),2000) --seed $(or $(SEED),1)
+
+# `make test` makes 1,500 inputs of each corpus; what breaks a property belongs into tests/fuzz/corpus.
+fuzz: need-cargo ## fuzz what reads the vendor's answers, ids, URLs and statuses; CASES=1000000 says how long
+	FUZZ_CASES=$(or $(CASES),200000) $(CARGO) test --locked --package guest-termination-operator --lib -- fuzz::
+
+# A mutant that breaks a random run is found at once; making the run small takes minutes and tells nothing.
+mutants: need-cargo ## change the pure cores in every way and see the tests fail (hours); MUTANTS='-f src/termination/fence.rs' picks
+	command -v cargo-mutants >/dev/null || { echo 'cargo-mutants is needed: cargo install --locked cargo-mutants' >&2; exit 1; }
+	PROPTEST_MAX_SHRINK_ITERS=1 $(CARGO) mutants $(MUTANTS)
 
 lint: need-cargo ## formatting, clippy, documentation and dependencies, each without a warning
 	$(CARGO) fmt --all --check

@@ -24,6 +24,9 @@ pub mod clock;
 pub mod cluster;
 #[cfg(feature = "operator")]
 pub mod controller;
+#[cfg(test)]
+#[path = "../tests/fuzz/mutate.rs"]
+mod fuzz;
 #[cfg(feature = "operator")]
 pub mod genesys;
 #[cfg(feature = "operator")]

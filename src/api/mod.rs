@@ -27,6 +27,8 @@
 pub mod conditions;
 mod connection;
 mod definitions;
+#[cfg(test)]
+mod fuzz;
 mod guest_termination;
 mod rules;
 mod status;

@@ -3,6 +3,8 @@
 pub mod classify;
 mod client;
 mod endpoints;
+#[cfg(test)]
+mod fuzz;
 mod oauth;
 #[cfg(test)]
 mod tests;

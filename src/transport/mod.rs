@@ -6,6 +6,8 @@
 
 mod address;
 mod ca;
+#[cfg(test)]
+pub(crate) mod fuzz;
 pub mod reqwest;
 mod retry_after;
 mod send;
