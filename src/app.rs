@@ -4,25 +4,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{Semaphore, oneshot},
-    task::JoinSet,
-};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::SharedClock,
+    clock::{Reading, SharedClock},
     cluster::{Cluster, Compatibility, Publisher},
     controller::{
-        dispatch, keeper,
+        dispatch, keeper, leader, moments,
+        notices::{self, Notices},
         settings::{Chance, Leadership, Settings},
         shared::{Shared, State},
         signing_keys::SigningKeysCache,
         watch,
     },
     genesys::VendorClient,
+    supervisor::{Ended, Supervisor},
     telemetry::{
-        LastHeard,
+        LastHeard, Streak,
         audit::AuditLog,
         health::{Health, heard_within},
         metrics::{Metrics, WatchedKind},
@@ -34,13 +33,25 @@ use crate::{
 const DEFINITIONS_PAUSE: Duration = Duration::from_secs(5);
 /// What a watch may be late beyond twice its timeout before the operator says that it is not ready.
 const WATCH_MARGIN: Duration = Duration::from_secs(15);
-/// Events about objects that cannot be read, at a time.
-const SIDE_NOTICES: usize = 16;
+/// The watches, and the names of their checks: whether the API server is heard, and whether they go round.
+const WATCHES: [(WatchedKind, &str, &str); 2] = [
+    (
+        WatchedKind::GuestTermination,
+        "watch of GuestTerminations",
+        "loop of the watch of GuestTerminations",
+    ),
+    (
+        WatchedKind::GenesysConnection,
+        "watch of GenesysConnections",
+        "loop of the watch of GenesysConnections",
+    ),
+];
+/// So many status writes in a row that fail are no accident of one object.
+const FAILED_WRITES: u32 = 3;
+/// How long the end waits for the last Events.
+const LAST_EVENTS: Duration = Duration::from_secs(3);
 /// How often the runtime shows that it goes round.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A runtime that has not gone round for so long is stuck, and only a restart helps.
-const HEARTBEAT_BOUND: Duration = Duration::from_secs(30);
-
 /// What the world is reached through.
 pub struct Seams {
     /// Time.
@@ -63,14 +74,6 @@ pub struct Telemetry {
     pub health: Health,
 }
 
-/// The operator ended though nobody asked it to.
-#[derive(Debug, thiserror::Error)]
-#[error("{task} ended: {why}. The operator cannot go on without it and exits, so that it is started anew")]
-pub struct Ended {
-    task: &'static str,
-    why: String,
-}
-
 /// Runs the operator until `stopping` is cancelled, and then until what is under way has come to its end.
 ///
 /// `instance` names this replica in Events and intents: the pod's or host's name.
@@ -90,28 +93,43 @@ pub async fn run(
     let chance = Chance::new(seams.seed);
     let definitions = health.readiness("definitions");
     let listed = health.readiness("listed");
-    let bound = 2 * Duration::from_secs(settings.pacing.watch_timeout_seconds.into()) + WATCH_MARGIN;
-    for (name, kind) in [
-        ("watch of GuestTerminations", WatchedKind::GuestTermination),
-        ("watch of GenesysConnections", WatchedKind::GenesysConnection),
-    ] {
-        health.readiness_check(name, heard_within(metrics.watch(kind), bound));
+    let watch_timeout = Duration::from_secs(settings.pacing.watch_timeout_seconds.into());
+    let stuck_watch = 3 * watch_timeout + settings.pacing.stuck_margin;
+    for (kind, name, _) in WATCHES {
+        let heard = metrics.watch(kind).heard;
+        health.readiness_check(name, heard_within(heard, 2 * watch_timeout + WATCH_MARGIN));
     }
+    let audit_failures = Streak::new(seams.clock.clone());
+    health.readiness_check("audit log", audit_failures.fewer_than(1));
+    let write_failures = Streak::new(seams.clock.clone());
+    health.readiness_check("status writes", write_failures.fewer_than(FAILED_WRITES));
     let heartbeat = LastHeard::new(seams.clock.clone());
-    health.liveness_check("runtime", heard_within(heartbeat.clone(), HEARTBEAT_BOUND));
+    health.liveness_check(
+        "runtime",
+        heard_within(heartbeat.clone(), settings.pacing.stuck_runtime),
+    );
 
-    let mut tasks: JoinSet<&'static str> = JoinSet::new();
-    let clock = seams.clock.clone();
-    tasks.spawn(async move {
+    let mut tasks = Supervisor::new();
+    let (clock, jumped) = (seams.clock.clone(), Arc::new(Notify::new()));
+    let jumps = jumped.clone();
+    tasks.spawn("the heartbeat", async move {
+        let mut before = Reading::of(clock.as_ref());
         loop {
             heartbeat.mark();
             clock.sleep(HEARTBEAT).await;
+            let now = Reading::of(clock.as_ref());
+            if moments::jumped(before, now) {
+                tracing::warn!("the wall clock jumped; deadlines are looked at anew, and waits go on as they were");
+                jumps.notify_one();
+            }
+            before = now;
         }
     });
     let fitting = wait_for_definitions(&cluster, &seams.clock, &definitions);
     tokio::select! {
         biased;
         () = stopping.cancelled() => return Ok(()),
+        ended = tasks.first_end() => return Err(ended),
         () = fitting => definitions.ready(),
     }
 
@@ -125,81 +143,88 @@ pub async fn run(
         cluster,
         http: seams.http,
         audit,
+        audit_failures,
+        write_failures,
         metrics,
         chance,
         leadership,
         stopping: stopping.clone(),
+        drained: CancellationToken::new(),
         signing_keys: SigningKeysCache::default(),
-        side_notices: Arc::new(Semaphore::new(SIDE_NOTICES)),
+        notices: Notices::default(),
         work: Default::default(),
         upkeep: Default::default(),
+        jumped,
     });
+    // Not earlier: there was nothing that could go round.
+    for (kind, _, name) in WATCHES {
+        let tried = shared.metrics.watch(kind).tried;
+        tried.mark();
+        health.liveness_check(name, heard_within(tried, stuck_watch));
+    }
     let (terminations_listed, terminations) = oneshot::channel();
     let (connections_listed, connections) = oneshot::channel();
-    let watched = shared.clone();
-    tasks.spawn(async move {
-        watch::terminations(watched, terminations_listed).await;
-        "the watch of the terminations"
+    tasks.spawn(
+        "the watch of the terminations",
+        watch::terminations(shared.clone(), terminations_listed),
+    );
+    tasks.spawn(
+        "the watch of the connections",
+        watch::connections(shared.clone(), connections_listed),
+    );
+    tasks.spawn("the publisher of Events", notices::run(shared.clone()));
+    tasks.spawn_draining("the keeper of the connections", keeper::run(shared.clone()));
+    // Nobody runs for leader who could not work yet. The lease is renewed as long as anything is under way, and released
+    // then.
+    let (known, drained, released) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let (left, candidate) = (
+        released.clone(),
+        leader::run(shared.clone(), known.clone(), drained.clone()),
+    );
+    tasks.spawn("the leader election", async move {
+        candidate.await;
+        left.cancel();
+        std::future::pending().await
     });
-    let watched = shared.clone();
-    tasks.spawn(async move {
-        watch::connections(watched, connections_listed).await;
-        "the watch of the connections"
-    });
-    let mut work: JoinSet<&'static str> = JoinSet::new();
-    let kept = shared.clone();
-    work.spawn(async move {
-        keeper::run(kept).await;
-        "the keeper of the connections"
-    });
-    work.spawn(async move {
+    let works = shared.clone();
+    tasks.spawn_draining("the dispatcher", async move {
+        let shared = works;
+        let _drained = shared.drained.clone().drop_guard();
         // Nothing begins before everything is known: objects with an open intent come before all other work.
         let both = async { terminations.await.is_ok() && connections.await.is_ok() };
         tokio::select! {
             biased;
-            () = shared.stopping.cancelled() => return "the dispatcher",
-            _ = both => listed.ready(),
+            () = shared.stopping.cancelled() => return,
+            // A watch that ends before its first listing is the supervisor's to tell.
+            all = both => if !all { return shared.stopping.cancelled().await },
         }
-        tracing::info!("the open work is listed; the operator works");
+        listed.ready();
+        known.cancel();
+        tracing::info!("the open work is listed");
         dispatch::run(shared).await;
-        "the dispatcher"
     });
-    let ended = tokio::select! {
+    tokio::select! {
         biased;
-        () = stopping.cancelled() => None,
-        Some(ended) = tasks.join_next() => Some(ended),
-        Some(ended) = work.join_next() => Some(ended),
-    };
-    match ended {
-        Some(ended) => Err(explain(ended)),
-        None => {
-            while let Some(ended) = work.join_next().await {
-                if let Err(error) = ended
-                    && error.is_panic()
-                {
-                    return Err(explain(Err(error)));
-                }
-            }
-            Ok(())
-        }
+        () = stopping.cancelled() => {}
+        ended = tasks.first_end() => return Err(ended),
     }
-}
-
-fn explain(ended: Result<&'static str, tokio::task::JoinError>) -> Ended {
-    match ended {
-        Ok(task) => Ended {
-            task,
-            why: "it returned".to_owned(),
-        },
-        Err(error) if error.is_panic() => Ended {
-            task: "a task",
-            why: "it panicked".to_owned(),
-        },
-        Err(_) => Ended {
-            task: "a task",
-            why: "it was cancelled".to_owned(),
-        },
+    let ended = tasks.drain().await;
+    drained.cancel();
+    tokio::select! {
+        biased;
+        () = released.cancelled() => {}
+        ended = tasks.first_end() => return Err(ended),
     }
+    tokio::select! {
+        biased;
+        () = shared.notices.all_published() => {}
+        () = shared.clock.sleep(LAST_EVENTS) => {}
+    }
+    ended
 }
 
 /// Waits until the cluster stores every field that this version writes: without the intent's field, an intent would be

@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// Wall time, monotonic time and sleep, from one source.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
@@ -20,6 +20,33 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// A clock that every part of the operator shares.
 pub type SharedClock = Arc<dyn Clock>;
+
+/// Both clocks, read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// See [`Clock::now`].
+    pub wall: Timestamp,
+    /// See [`Clock::monotonic`].
+    pub monotonic: Duration,
+}
+
+impl Reading {
+    /// What a clock shows.
+    pub fn of(clock: &dyn Clock) -> Self {
+        Self {
+            wall: clock.now(),
+            monotonic: clock.monotonic(),
+        }
+    }
+
+    /// How far the wall clock is ahead of the monotonic one. Two readings with another offset are apart by a jump.
+    pub fn offset(&self) -> SignedDuration {
+        let monotonic = SignedDuration::try_from(self.monotonic).unwrap_or(SignedDuration::MAX);
+        self.wall
+            .duration_since(Timestamp::UNIX_EPOCH)
+            .saturating_sub(monotonic)
+    }
+}
 
 /// The machine's own clocks.
 #[derive(Debug)]

@@ -1,28 +1,35 @@
 //! `guest-termination-operator run`: the flags, and the real world behind the three seams.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use ipnet::IpNet;
+use prometheus_client::registry::Registry;
 use rand::{TryRng, rngs::SysRng};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{self, Seams, Telemetry},
-    clock::SystemClock,
+    clock::{SharedClock, SystemClock},
     cluster::{ClientOptions, connect},
-    controller::settings::{Leadership, Settings},
+    controller::settings::Settings,
+    leadership::spans::Spans,
     telemetry::{
         audit::AuditLog,
         health::Health,
         logs::{self, LogFormat},
         metrics::Metrics,
+        panics,
     },
     transport,
     webhook::guard::GuardPolicy,
 };
+
+use super::election::ElectionOptions;
+/// How long the end of the process waits for workers that are held up.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// The flags of `run`.
 #[derive(Args, Debug)]
@@ -57,6 +64,8 @@ pub struct Options {
     /// Allow webhooks to addresses of this network that are not public. May be given several times.
     #[arg(long = "webhook-allow-cidr", env = "WEBHOOK_ALLOW_CIDR", value_parser = networks)]
     webhook_allow_cidrs: Vec<Networks>,
+    #[command(flatten)]
+    election: ElectionOptions,
 }
 
 /// Networks, separated by commas. None in an empty text: an empty value in a Deployment means unset.
@@ -73,7 +82,7 @@ fn networks(text: &str) -> Result<Networks, String> {
 }
 
 /// A switch, as people write it in a Deployment. Empty means off.
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "" | "false" | "0" | "no" | "off" => Ok(false),
@@ -99,77 +108,99 @@ impl Options {
     }
 }
 
-/// Runs the operator until SIGTERM or SIGINT.
+/// Runs the operator until SIGTERM or SIGINT, and says how the process is to exit.
 ///
 /// # Errors
-/// What kept it from starting, or made it end, as a sentence with what to do.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+/// What kept it from starting before there were logs. Whatever ends it later is the last line of the logs.
+pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     // One provider for the whole process, chosen before anybody else could choose another.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?
-        .block_on(serve(options))
-}
-
-async fn serve(options: &Options) -> anyhow::Result<()> {
+    let spans = options.election.spans()?;
     let clock = SystemClock::shared();
     let (metrics, registry) = Metrics::new(&clock);
     let _logs = logs::init(options.log_format, &options.log_filter, metrics.log_lines_dropped())?;
-    let health = Health::new();
-    // Up before anything else: whoever probes must see why the operator is not ready.
-    let server = health.serve(options.health_address, Arc::new(registry))?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %server.local_address(), "starting");
-    let stopping = CancellationToken::new();
-    stop_on_signals(stopping.clone())?;
-    let client = ClientOptions {
-        kubeconfig: options.kubeconfig.clone(),
-        context: options.context.clone(),
+    panics::install(metrics.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let ended = runtime.block_on(serve(options, spans, clock, metrics, registry));
+    let code = match ended {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "ended");
+            ExitCode::FAILURE
+        }
     };
-    let seams = Seams {
-        kube: connect(&client, clock.clone()).await?,
-        http: transport::reqwest::service(),
-        seed: SysRng
-            .try_next_u64()
-            .context("the machine's random numbers cannot be had")?,
-        clock,
-    };
-    let telemetry = Telemetry {
-        audit: AuditLog::stdout(),
-        metrics,
-        health,
-    };
-    let instance = instance();
-    let ended = app::run(
-        options.settings(),
-        seams,
-        telemetry,
-        Leadership::alone(),
-        &instance,
-        stopping,
-    )
-    .await;
-    match &ended {
-        Ok(()) => tracing::info!("stopped"),
-        Err(error) => tracing::error!(%error, "ended"),
-    }
-    Ok(ended?)
+    // A worker that a blocked write holds must not hold the end of the process.
+    runtime.shutdown_timeout(SHUTDOWN);
+    Ok(code)
 }
 
-fn stop_on_signals(stopping: CancellationToken) -> anyhow::Result<()> {
+async fn serve(
+    options: &Options,
+    spans: Spans,
+    clock: SharedClock,
+    metrics: Metrics,
+    registry: Registry,
+) -> anyhow::Result<()> {
+    let health = Health::new();
+    // Up before anything else: whoever probes must see why the operator is not ready.
+    let mut server = health.serve(options.health_address, Arc::new(registry))?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %server.local_address(), "starting");
+    let stopping = CancellationToken::new();
+    let asked_again = stop_on_signals(stopping.clone())?;
+    let work = async {
+        let client = ClientOptions {
+            kubeconfig: options.kubeconfig.clone(),
+            context: options.context.clone(),
+        };
+        let seams = Seams {
+            kube: connect(&client, clock.clone()).await?,
+            http: transport::reqwest::service(),
+            seed: SysRng
+                .try_next_u64()
+                .context("the machine's random numbers cannot be had")?,
+            clock,
+        };
+        let telemetry = Telemetry {
+            audit: AuditLog::stdout(),
+            metrics,
+            health,
+        };
+        let leadership = options.election.leadership(spans, seams.kube.default_namespace());
+        let settings = options.settings();
+        Ok(app::run(settings, seams, telemetry, leadership, &instance(), stopping).await?)
+    };
+    tokio::select! {
+        biased;
+        ended = work => ended,
+        ended = server.ended() => Err(ended.into()),
+        () = asked_again => Err(anyhow!("asked to stop a second time; what was in flight is found out by the next start")),
+    }
+}
+
+/// Cancels `stopping` at the first signal, and completes at the second one. Part of the main task: there is no listener
+/// that could end without the operator.
+fn stop_on_signals(stopping: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
-    tokio::spawn(async move {
+    let mut asked = async move || {
         tokio::select! {
             biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+    };
+    Ok(async move {
+        asked().await;
         tracing::info!("asked to stop");
         stopping.cancel();
-    });
-    Ok(())
+        asked().await;
+    })
 }
 
 /// The pod's name, which Kubernetes gives as the host's name, too.

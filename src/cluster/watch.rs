@@ -13,7 +13,7 @@ use kube::Resource;
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use crate::telemetry::LastHeard;
+use crate::telemetry::WatchPulse;
 
 /// How long the server keeps a watch open. A dead one is noticed five seconds later; load balancers drop idle
 /// connections without a word.
@@ -120,13 +120,14 @@ impl Cluster {
     /// * A watch that ends cleanly right after its start is started again at once: starts are a second apart.
     /// * An event that cannot be parsed is skipped and the version moves past it: the kind is listed anew.
     ///
-    /// `heard` is marked on each successful answer and on each frame of a watch, bookmarks included: it is older than
-    /// the watch timeout and a few seconds only if the server is silent.
+    /// `pulse.heard` is marked on each successful answer and on each frame of a watch, bookmarks included: it is older
+    /// than the watch timeout and a few seconds only if the server is silent. `pulse.tried` is marked on each request and
+    /// on whatever comes of it, too: it is older than that only if this watch does not go round.
     pub fn watch<K>(
         &self,
         settings: &WatchSettings,
         jitter: Jitter,
-        heard: LastHeard,
+        pulse: WatchPulse,
     ) -> impl Stream<Item = WatchEvent<K>> + Send + use<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -136,6 +137,6 @@ impl Cluster {
             + Send
             + 'static,
     {
-        driver::Driver::new(self, settings, jitter, heard).into_stream().boxed()
+        driver::Driver::new(self, settings, jitter, pulse).into_stream().boxed()
     }
 }

@@ -85,8 +85,10 @@ pub struct Connection {
     pub refused: Option<Operation>,
     /// Until when nobody is let through.
     pub resting_until: Moment,
-    /// Until when the vendor asked for a pause, if that is longer than a moment.
+    /// Until when the vendor asked for a pause, if that is longer than a moment, by the wall clock of then.
     pub paused_until: Option<Timestamp>,
+    /// When that is, by the monotonic clock.
+    pub pause_ends: Moment,
     /// Calls a minute that the vendor said it allows.
     pub allowed: Option<u32>,
     /// When the vendor said so.
@@ -101,6 +103,8 @@ pub struct Connection {
     pub write_not_before: Moment,
     /// When its status was last written.
     pub written: Option<Moment>,
+    /// Writes of its status in a row, each less than a minute after the one before.
+    pub writes_in_a_row: u32,
     /// Calls were made since then.
     pub used: bool,
 }
@@ -135,6 +139,7 @@ impl Connection {
             refused: None,
             resting_until: Moment::ZERO,
             paused_until: limit.and_then(|limit| limit.paused_until.as_ref()).map(|until| until.0),
+            pause_ends: Moment::ZERO,
             allowed: limit
                 .and_then(|limit| limit.allowed)
                 .and_then(|allowed| u32::try_from(allowed).ok()),
@@ -144,6 +149,7 @@ impl Connection {
             broken: None,
             write_not_before: Moment::ZERO,
             written: None,
+            writes_in_a_row: 0,
             used: false,
             object: Arc::new(object),
         })
@@ -232,13 +238,26 @@ impl Connection {
 
     /// Takes a pause in that the vendor asked for.
     pub fn pause(&mut self, pause: Duration, now: Timestamp, moment: Moment) {
+        let ends = moment + pause;
         // Shorter ones are over before anybody reads of them.
-        if pause > Duration::from_secs(5) {
-            self.paused_until = self
-                .paused_until
-                .max(Some(instants::ceiling(instants::later(now, pause)).0));
+        if pause > Duration::from_secs(5) && ends > self.pause_ends {
+            self.pause_ends = ends;
+            self.paused_until = Some(instants::ceiling(instants::later(now, pause)).0);
         }
-        self.resting_until = self.resting_until.max(moment + pause);
+        self.resting_until = self.resting_until.max(ends);
+    }
+
+    /// Goes on with the pause that its status tells of.
+    pub fn resume_pause(&mut self, now: Timestamp, moment: Moment) {
+        if let Some(until) = self.paused_until.filter(|until| *until > now) {
+            self.pause_ends = moment + instants::between(now, until);
+            self.resting_until = self.resting_until.max(self.pause_ends);
+        }
+    }
+
+    /// Until when the pause lasts that the vendor asked for, if it is not over.
+    pub fn pausing(&self, moment: Moment) -> Option<Timestamp> {
+        self.paused_until.filter(|_| moment < self.pause_ends)
     }
 
     /// A 429 that does not say for how long: the pause grows with each one that comes after a pause, not with each of
@@ -345,14 +364,13 @@ impl Connection {
 
     /// What keeps its objects waiting that their own statuses do not tell: while it is out of order it says so itself,
     /// once for all.
-    pub fn trouble(&self, now: Timestamp) -> Option<String> {
+    pub fn trouble(&self, moment: Moment) -> Option<String> {
         let name = self.name().1;
         match &self.standing {
             Standing::Unavailable(why) => Some(format!("Connection {name} is not ready: {why}.")),
             _ if self.broken.is_some() => self.broken.clone().filter(|why| !why.is_empty()),
             _ => self
-                .paused_until
-                .filter(|until| *until > now)
+                .pausing(moment)
                 .map(|_| format!("Connection {name} pauses for as long as the vendor asked.")),
         }
     }
@@ -404,3 +422,6 @@ pub(super) struct Visible {
     token_expires: Option<Timestamp>,
     token_retry_at: Option<Moment>,
 }
+
+#[cfg(test)]
+mod tests;

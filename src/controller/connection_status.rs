@@ -13,16 +13,17 @@ use crate::{
             ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type, remove_condition, set_condition,
         },
     },
-    schedule::bucket::Limits,
+    clock::Reading,
+    schedule::{Moment, bucket::Limits},
 };
 
-/// The status that a connection should have at `now`.
-pub fn desired(connection: &Connection, now: Timestamp) -> GenesysConnectionStatus {
+/// The status that a connection should have now.
+pub fn desired(connection: &Connection, now: Reading) -> GenesysConnectionStatus {
     let mut status = connection.object.status.clone().unwrap_or_default();
     let generation = connection.object.metadata.generation;
-    let (is, reason, message) = ready(connection, now);
+    let (is, reason, message) = ready(connection, now.monotonic);
     let mut set = |type_, is, reason, message: &str| {
-        set_condition(&mut status.conditions, type_, is, reason, message, now, generation);
+        set_condition(&mut status.conditions, type_, is, reason, message, now.wall, generation);
     };
     set(Type::Ready, is, reason, &message);
     let (proven, why, words) = route(connection);
@@ -40,7 +41,7 @@ pub fn desired(connection: &Connection, now: Timestamp) -> GenesysConnectionStat
     }
     status.observed_generation = generation;
     status.token_expiration_time = connection.token_expires.map(whole);
-    let paused = connection.paused_until.filter(|until| *until > now).map(Time);
+    let paused = connection.pausing(now.monotonic).map(Time);
     let limit = RateLimitStatus {
         allowed: connection.allowed.and_then(|allowed| i32::try_from(allowed).ok()),
         paused_until: paused,
@@ -84,7 +85,7 @@ fn whole(instant: Timestamp) -> Time {
     crate::termination::instants::floor(instant)
 }
 
-fn ready(connection: &Connection, now: Timestamp) -> (Is, Reason, String) {
+fn ready(connection: &Connection, now: Moment) -> (Is, Reason, String) {
     if connection.object.spec.suspend {
         return (
             Is::Unknown,
@@ -116,7 +117,7 @@ fn ready(connection: &Connection, now: Timestamp) -> (Is, Reason, String) {
             let message = format!("The vendor does not answer as it should; one probe at a time is made. {why}");
             (Is::Unknown, Reason::Unavailable, message)
         }
-        Standing::Valid if connection.paused_until.is_some_and(|until| until > now) => (
+        Standing::Valid if connection.pausing(now).is_some() => (
             Is::Unknown,
             Reason::RateLimited,
             "The vendor asked for a pause; see status.rateLimit.pausedUntil.".to_owned(),
@@ -162,6 +163,11 @@ mod tests {
     use super::*;
     use crate::controller::connections::Connections;
 
+    const START: Reading = Reading {
+        wall: Timestamp::UNIX_EPOCH,
+        monotonic: Moment::ZERO,
+    };
+
     fn connection() -> Connection {
         let object = serde_json::json!({
             "apiVersion": "guestops.dev/v1alpha1", "kind": "GenesysConnection",
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn before_anything_was_asked_nothing_is_known() {
-        let status = desired(&connection(), Timestamp::UNIX_EPOCH);
+        let status = desired(&connection(), START);
         assert_eq!(status.observed_generation, Some(3));
         let expected = [
             "Ready=Unknown/NotProbed",
@@ -198,14 +204,14 @@ mod tests {
             let mut connection = connection();
             connection.standing = Standing::Valid;
             connection.broken = Some(why.to_owned());
-            desired(&connection, Timestamp::UNIX_EPOCH)
+            desired(&connection, START)
         };
         assert_ne!(broken("HTTP 503."), broken("No answer."));
         assert!(!is_urgent(&broken("HTTP 503."), &broken("No answer.")));
         let missing = |why: &str| {
             let mut connection = connection();
             connection.standing = Standing::SecretMissing(why.to_owned());
-            desired(&connection, Timestamp::UNIX_EPOCH)
+            desired(&connection, START)
         };
         assert!(is_urgent(&missing("it does not exist"), &missing("it has no key a")));
         assert!(is_urgent(&broken("HTTP 503."), &missing("it does not exist")));

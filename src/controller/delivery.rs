@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     api::{GenesysConnection, WebhookDelivery, WebhookEndpoint, WebhookState},
-    cluster::Notice,
     schedule::{Moment, outbox::Delivery},
     telemetry::metrics::WebhookResult,
     termination::{
@@ -42,21 +41,21 @@ pub(super) enum After {
 }
 
 impl Shared {
-    /// Tries one delivery, if its time has come. Gives the Events back that it calls for.
-    pub(super) async fn try_delivery(&self, delivery: &Delivery) -> (After, Vec<Notice>) {
+    /// Tries one delivery, if its time has come.
+    pub(super) async fn try_delivery(&self, delivery: &Delivery) -> After {
         let Some((entry, webhook, request)) = self.delivery(delivery) else {
-            return (After::Nothing, Vec::new());
+            return After::Nothing;
         };
         let Ok(request) = request else {
             // A finished object's spec cannot be edited; a definition that was replaced let it.
-            return (After::Again(self.moment() + DEPENDENCY_PAUSE), Vec::new());
+            return After::Again(self.moment() + DEPENDENCY_PAUSE);
         };
         let fact = match entry.memory.tried.get(&webhook.name) {
             // Tried already: what came of it is not in the status yet.
             Some(fact) => fact.clone(),
             None => match self.answer(&entry, &webhook).await {
                 Ok(answer) => self.remember_try(delivery, answer),
-                Err(at) => return (After::Again(at), Vec::new()),
+                Err(at) => return After::Again(at),
             },
         };
         self.record_delivery(delivery, &request, &fact).await
@@ -72,8 +71,10 @@ impl Shared {
             .destination(&entry.connection(), pinned, &webhook.name);
         // Where there is nothing left to be tried, there is nothing to wait for.
         let waits = !matches!(destination, Destination::Removed | Destination::Replaced);
-        let due = webhook.next_attempt_time.as_ref().map(|due| due.0);
-        if let Some(due) = due.filter(|due| waits && *due > self.now()) {
+        let reading = self.reading();
+        let told = |due| entry.memory.moments.webhook(&webhook.name, due, reading);
+        let due = webhook.next_attempt_time.as_ref().map(|due| told(due.0));
+        if let Some(due) = due.filter(|due| waits && *due > reading.wall) {
             return Err(self.moment_of(due));
         }
         let later = self.moment() + DEPENDENCY_PAUSE;
@@ -110,6 +111,23 @@ impl Shared {
             entry.memory.tried.insert(name, fact.clone());
         }
         fact
+    }
+
+    /// A try panicked. If that was before anything came of it, it has failed; what came of it is written later.
+    pub(super) async fn record_panic(&self, delivery: &Delivery) -> After {
+        let Some((entry, webhook, Ok(request))) = self.delivery(delivery) else {
+            return After::Nothing;
+        };
+        if entry.memory.tried.contains_key(&webhook.name) {
+            return After::Again(self.rest_of_a_panic());
+        }
+        let fact = self.remember_try(delivery, WebhookAnswer::Panicked);
+        self.record_delivery(delivery, &request, &fact).await
+    }
+
+    /// When something that panicked is tried again.
+    pub(super) fn rest_of_a_panic(&self) -> Moment {
+        self.moment() + self.settings.policy.backoff(u32::MAX, 1.0, None)
     }
 
     /// The object and the pending webhook, if there still are such.
@@ -160,6 +178,8 @@ impl Shared {
             keys,
             timeout: Duration::from_secs(u64::try_from(endpoint.timeout_seconds).unwrap_or(15).max(1)),
         };
+        // The keys may have been long in coming. What has left is recorded, whoever leads then.
+        self.term()?;
         let attempted = deliver::deliver(&self.http, self.clock.as_ref(), &self.settings.guard, &message).await;
         let (result, answer) = match attempted {
             deliver::Attempted::Delivered { status } => (WebhookResult::Accepted, WebhookAnswer::Accepted { status }),
@@ -191,18 +211,18 @@ impl Shared {
 
     /// Writes what came of a try. Until that is durable it is remembered, and the next turn of the delivery only writes:
     /// the endpoint has the message, and the books must say so.
-    async fn record_delivery(&self, delivery: &Delivery, request: &Request, fact: &Fact) -> (After, Vec<Notice>) {
+    async fn record_delivery(&self, delivery: &Delivery, request: &Request, fact: &Fact) -> After {
         for _ in 0..MAX_WRITES {
             let Some((entry, webhook, _)) = self.delivery(delivery) else {
-                return (After::Nothing, Vec::new());
+                return After::Nothing;
             };
             if !entry.memory.tried.contains_key(&webhook.name) {
                 // A write that was not answered has turned out to be stored.
-                return (After::Nothing, Vec::new());
+                return After::Nothing;
             }
             let next = evolve(request, &entry.status(), fact, self.now(), &self.settings.policy);
             if entry.deleted {
-                return (self.keep_in_memory(delivery, &entry, next), Vec::new());
+                return self.keep_in_memory(delivery, next);
             }
             let recorded = if entry.doubtful {
                 self.read_again(&delivery.uid, &entry.object).await
@@ -211,26 +231,25 @@ impl Shared {
                     .await
             };
             match recorded {
-                Recorded::Written(notices) => return (After::Nothing, notices),
+                Recorded::Written => return After::Nothing,
                 Recorded::Overtaken | Recorded::Gone => {}
                 Recorded::NotWritten(pause) | Recorded::Unknown(pause) => {
-                    return (After::Again(self.moment() + pause), Vec::new());
+                    return After::Again(self.moment() + pause);
                 }
             }
         }
-        (After::Again(self.moment() + OVERTAKEN_PAUSE), Vec::new())
+        After::Again(self.moment() + OVERTAKEN_PAUSE)
     }
 
     /// The object was deleted: what is left of its deliveries lives in memory, for a bounded time.
-    fn keep_in_memory(&self, delivery: &Delivery, entry: &Entry, next: crate::api::GuestTerminationStatus) -> After {
+    fn keep_in_memory(&self, delivery: &Delivery, next: crate::api::GuestTerminationStatus) -> After {
         let pending = next.webhooks.iter().find(|webhook| webhook.name == *delivery.webhook);
         let due = pending
             .filter(|webhook| webhook.state == WebhookState::Pending)
             .and_then(|webhook| webhook.next_attempt_time.clone());
-        let mut object = entry.object.as_ref().clone();
-        object.status = Some(next);
+        let reading = self.reading();
         if let Some(entry) = self.lock().index.get_mut(&delivery.uid) {
-            entry.object = Arc::new(object);
+            entry.keep(next, reading);
             entry.memory.tried.remove(delivery.webhook.as_ref());
         }
         due.map_or(After::Nothing, |due| After::Again(self.moment_of(due.0)))

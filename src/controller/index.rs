@@ -12,9 +12,11 @@ use std::{
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 
+use super::moments::{Moments, retell};
 use crate::{
-    api::{ConnectionKind, GuestTermination, GuestTerminationStatus, WebhookState},
-    cluster::Identity,
+    api::{ConnectionKind, GuestTermination, GuestTerminationStatus, Outcome, WebhookState},
+    clock::Reading,
+    cluster::{Identity, Notice},
     schedule::{Moment, Uid},
     termination::{
         answer::Look,
@@ -56,6 +58,8 @@ pub struct Memory {
     pub look: Option<SeenLook>,
     /// What happened and is not in the status yet.
     pub kept: Option<Fact>,
+    /// What the instants of the status are on the monotonic clock.
+    pub moments: Moments,
     /// The own open intent.
     pub intent: Option<OwnIntent>,
     /// Own intents whose calls will never leave, and why.
@@ -64,8 +68,10 @@ pub struct Memory {
     pub foreign: Option<(String, Moment)>,
     /// What came of tries of webhooks and is not in the status yet, by the webhook's name.
     pub tried: BTreeMap<String, Fact>,
-    /// Statuses whose write was not answered, and what each of them holds.
-    pub unanswered: Vec<(GuestTerminationStatus, Holds)>,
+    /// Statuses whose write was not answered.
+    pub unanswered: Vec<Unanswered>,
+    /// What is to be told of those that turned out to be stored.
+    pub overdue: Vec<Telling>,
     /// Writes that failed in a row.
     pub failed_writes: u32,
     /// When it was found to be deleted.
@@ -89,6 +95,26 @@ pub enum Holds {
     Nothing,
     /// What came of a try of that webhook.
     Try(String),
+}
+
+/// A status whose write was not answered.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// What was written.
+    pub written: GuestTerminationStatus,
+    /// What it holds.
+    pub holds: Holds,
+    /// What is to be told of it, if it is stored.
+    pub telling: Telling,
+}
+
+/// What is told of a status, once, when it is durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// How the termination ended, if it did with it.
+    pub outcome: Option<Outcome>,
+    /// Its Events.
+    pub notices: Vec<Notice>,
 }
 
 /// A look that was made.
@@ -136,6 +162,12 @@ impl Entry {
     /// The status, or an empty one.
     pub fn status(&self) -> GuestTerminationStatus {
         self.object.status.clone().unwrap_or_default()
+    }
+
+    /// The status, or an empty one, its instants told by the wall clock as it goes now: what a decision goes by. What is
+    /// written starts from [`Entry::status`].
+    pub fn status_told(&self, now: Reading) -> GuestTerminationStatus {
+        self.memory.moments.told(self.status(), now)
     }
 
     /// Whether its owner has deleted it, though somebody's finalizer may keep it for a while.
@@ -188,7 +220,7 @@ impl Entry {
     }
 
     /// The last look, as the pure core wants to know it. A look through another connection is no look at all.
-    pub fn look(&self, now: Moment, connection: Option<&str>) -> Option<LastLook> {
+    pub fn look(&self, now: Reading, connection: Option<&str>) -> Option<LastLook> {
         let look = self
             .memory
             .look
@@ -196,8 +228,14 @@ impl Entry {
             .filter(|look| connection == Some(look.connection.as_ref()))?;
         Some(LastLook {
             verdict: look.verdict.clone(),
-            at: look.at,
-            age: now.saturating_sub(look.moment),
+            at: {
+                let then = Reading {
+                    wall: look.at,
+                    monotonic: look.moment,
+                };
+                retell(look.at, then.offset(), now)
+            },
+            age: now.monotonic.saturating_sub(look.moment),
             failures: look.failures,
             jitter: look.jitter,
         })
@@ -215,11 +253,35 @@ impl Entry {
         pending.map(|webhook| webhook.name.clone()).collect()
     }
 
-    fn take(&mut self, object: GuestTermination, now: Moment) {
+    /// Whether something happened that is not in the status yet and that only this process can tell: an answer, or that
+    /// the call of an own intent did not leave.
+    pub fn owes(&self) -> bool {
+        let open = self
+            .object
+            .status
+            .as_ref()
+            .and_then(|status| status.current_attempt.as_ref());
+        self.memory.kept.is_some() || open.is_some_and(|open| self.memory.withheld.contains_key(&open.id))
+    }
+
+    fn take(&mut self, object: GuestTermination, now: Reading) {
         self.request = Request::parse(&object).map(Arc::new);
         self.object = Arc::new(object);
         self.settle_unanswered();
-        self.notice_intent(now);
+        self.learn(now);
+    }
+
+    /// The object was deleted: what becomes of its status lives in memory alone.
+    pub fn keep(&mut self, status: GuestTerminationStatus, now: Reading) {
+        let mut object = self.object.as_ref().clone();
+        object.status = Some(status);
+        self.object = Arc::new(object);
+        self.learn(now);
+    }
+
+    fn learn(&mut self, now: Reading) {
+        self.memory.moments.learn(&self.status(), now);
+        self.notice_intent(now.monotonic);
     }
 
     /// A write that was not answered and is found stored has done its work: what it holds must not be applied twice.
@@ -236,11 +298,12 @@ impl Entry {
         };
         let (stored, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.memory.unanswered)
             .into_iter()
-            .partition(|(written, holds)| found(written, holds));
+            .partition(|unanswered| found(&unanswered.written, &unanswered.holds));
         // What an older event does not show may still be stored; only a read says that it is not.
         self.memory.unanswered = open;
-        for (_, holds) in stored {
-            self.made_durable(&holds);
+        for unanswered in stored {
+            self.made_durable(&unanswered.holds);
+            self.memory.overdue.push(unanswered.telling);
         }
     }
 
@@ -298,6 +361,11 @@ impl Index {
         self.entries.get_mut(uid)
     }
 
+    /// The uids of all objects.
+    pub fn uids(&self) -> impl Iterator<Item = &Uid> {
+        self.entries.keys()
+    }
+
     /// The uids of the objects that use a connection.
     pub fn users(&self, connection: &ConnectionName) -> Vec<Uid> {
         self.by_connection
@@ -306,9 +374,20 @@ impl Index {
             .unwrap_or_default()
     }
 
+    /// Whether an object that uses a connection is not finished.
+    pub fn has_open(&self, connection: &ConnectionName) -> bool {
+        let open = |uid| {
+            let status = self.entries.get(uid).map(|entry| entry.object.status.as_ref());
+            status.is_some_and(|status| status.is_none_or(|status| !status.is_finished()))
+        };
+        self.by_connection
+            .get(connection)
+            .is_some_and(|uids| uids.iter().any(open))
+    }
+
     /// Takes in what a read found that was begun when `before` was known. Unlike an event it is the last word, older or
     /// not, unless news came in between; and it is no part of a listing.
-    pub fn read(&mut self, uid: &Uid, object: GuestTermination, before: &GuestTermination, now: Moment) {
+    pub fn read(&mut self, uid: &Uid, object: GuestTermination, before: &GuestTermination, now: Reading) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let unchanged = entry.object.metadata.resource_version == before.metadata.resource_version;
         if unchanged || is_newer(&object.metadata, &entry.object.metadata) {
@@ -318,15 +397,38 @@ impl Index {
         }
     }
 
-    /// The uids of the objects of which something is kept that is not durable yet.
-    pub fn keeping(&self) -> Vec<Uid> {
-        let keeps = |entry: &&Entry| entry.memory.kept.is_some() && !entry.deleted;
-        let keeping = self.entries.iter().filter(|(_, entry)| keeps(entry));
-        keeping.map(|(uid, _)| uid.clone()).collect()
+    /// The uids of the objects of which something is still to be told.
+    pub fn owing(&self) -> Vec<Uid> {
+        let owing = self.entries.iter().filter(|(_, entry)| entry.owes() && !entry.deleted);
+        owing.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// The uids of the objects that are more, or less, than what the watch shows: something is to be told of them, or they
+    /// left it, or they have to be read.
+    pub fn undone(&self) -> Vec<Uid> {
+        let undone = |entry: &Entry| entry.owes() || entry.deleted || entry.departed || entry.doubtful;
+        let undone = self.entries.iter().filter(|(_, entry)| undone(entry));
+        undone.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// Forgets what the vendor was asked before. Gives every uid back, those with an open intent first.
+    pub fn start_anew(&mut self) -> Vec<Uid> {
+        let mut order = Vec::new();
+        for (uid, entry) in &mut self.entries {
+            entry.memory.look = None;
+            entry.memory.asked = false;
+            entry.memory.reconsider = false;
+            entry.memory.failed_writes = 0;
+            let status = entry.object.status.as_ref();
+            let open = status.is_some_and(|status| status.current_attempt.is_some());
+            order.push((!open, uid.clone()));
+        }
+        order.sort();
+        order.into_iter().map(|(_, uid)| uid).collect()
     }
 
     /// Takes in a version that the watch told of.
-    pub fn see(&mut self, object: GuestTermination, now: Moment) -> Option<(Uid, Taken)> {
+    pub fn see(&mut self, object: GuestTermination, now: Reading) -> Option<(Uid, Taken)> {
         let uid: Uid = object.metadata.uid.as_deref()?.into();
         if let Some(listing) = &mut self.listing {
             listing.insert(uid.clone());
@@ -343,7 +445,7 @@ impl Index {
             }
             None => {
                 let mut entry = Entry::new(object);
-                entry.notice_intent(now);
+                entry.learn(now);
                 self.by_connection
                     .entry(entry.connection())
                     .or_default()
@@ -356,7 +458,7 @@ impl Index {
     }
 
     /// Takes in the version that an own write made.
-    pub fn wrote(&mut self, uid: &Uid, object: GuestTermination, now: Moment) {
+    pub fn wrote(&mut self, uid: &Uid, object: GuestTermination, now: Reading) {
         if let Some(entry) = self.entries.get_mut(uid)
             && is_newer(&object.metadata, &entry.object.metadata)
         {

@@ -1,10 +1,16 @@
 //! Looking after the connections: their Secrets, their first token, their status.
 //!
 //! A connection that is ready costs nothing here: the passes that use it look at its Secrets themselves. One that is not
-//! is looked at every few seconds, by metadata alone, so that its repair is noticed.
+//! is looked at every few seconds, by metadata alone, so that its repair is noticed. Only the leader looks after them.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::{FutureExt, future::join_all};
 use tokio::task::JoinSet;
 
 use super::{
@@ -25,8 +31,12 @@ use crate::{
 const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a status that the API server did not take.
 const WRITE_PAUSE: Duration = Duration::from_secs(5);
-/// A timer that fires a moment early must not find the pause still on.
-const PAUSE_MARGIN: Duration = Duration::from_millis(5);
+
+/// How long a connection is left alone after a chore of it panicked.
+const PANIC_REST: Duration = Duration::from_secs(300);
+
+/// Writes of a connection's status in a row that need not wait: what a start brings, and a pause that comes with it.
+const FREE_WRITES: u32 = 4;
 
 /// What is to be done about a connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,20 +47,28 @@ enum Chore {
     Status,
 }
 
-/// Looks after the connections until the operator stops.
+/// How long the end waits for the last statuses.
+const LAST_WRITES: Duration = Duration::from_secs(4);
+
+/// Looks after the connections until the operator has stopped. While it stops, what answers in flight say is still written:
+/// the next process reads a pause that the vendor asked for in the connection's status, and nowhere else.
 pub async fn run(shared: Arc<Shared>) {
     let mut jobs = JoinSet::new();
     let mut busy: BTreeSet<ConnectionName> = BTreeSet::new();
+    let mut resting: BTreeMap<ConnectionName, Moment> = BTreeMap::new();
     loop {
         let next = {
             let moment = shared.moment();
-            let mut next: Option<Moment> = None;
-            for (name, chore) in plan(&shared, &busy, &mut next) {
+            resting.retain(|_, until| *until > moment);
+            let mut next: Option<Moment> = resting.values().min().copied();
+            for (name, chore) in plan(&shared, &mut next, |name| {
+                busy.contains(name) || resting.contains_key(name)
+            }) {
                 busy.insert(name.clone());
                 let shared = shared.clone();
                 jobs.spawn(async move {
-                    do_chore(&shared, &name, chore).await;
-                    name
+                    let done = AssertUnwindSafe(do_chore(&shared, &name, chore)).catch_unwind().await;
+                    (name, chore, done.is_ok())
                 });
             }
             next.map(|next| next.saturating_sub(moment))
@@ -63,47 +81,84 @@ pub async fn run(shared: Arc<Shared>) {
         };
         tokio::select! {
             biased;
-            () = shared.stopping.cancelled() => break,
+            () = shared.drained.cancelled() => break,
             Some(done) = jobs.join_next(), if !jobs.is_empty() => match done {
-                Ok(name) => { busy.remove(&name); }
-                // The supervisor ends the process: a keeper that lost a job would never look at that connection again.
+                Ok((name, chore, well)) => {
+                    if !well {
+                        resting.insert(name.clone(), shared.moment() + PANIC_REST);
+                        panicked(&shared, &name, chore);
+                    }
+                    busy.remove(&name);
+                }
+                // A chore catches its own panics. What comes through is a bug of the keeper's, and the supervisor ends
+                // the process: a keeper that lost a chore would never look at that connection again.
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
             () = shared.upkeep.notified() => {}
             () = timer => {}
         }
     }
-    // A status that is being written may as well arrive.
-    while jobs.join_next().await.is_some() {}
+    // A status that is being written may as well arrive, and the last answer's news is written.
+    let last_words = async {
+        while jobs.join_next().await.is_some() {}
+        loop {
+            let chores = plan(&shared, &mut None, |name| resting.contains_key(name));
+            let statuses = chores.iter().filter(|(_, chore)| *chore == Chore::Status);
+            join_all(statuses.map(|(name, _)| write_status(&shared, name))).await;
+            if !owes_a_pause(&shared, &resting) {
+                return;
+            }
+            shared.clock.sleep(CONFLICT_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = last_words => {}
+        () = shared.clock.sleep(LAST_WRITES) => {}
+    }
 }
 
 /// The chores that are due, and in `next` when the next one will be.
-fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Moment>) -> Vec<(ConnectionName, Chore)> {
-    let (now, moment) = (shared.now(), shared.moment());
+fn plan(
+    shared: &Shared,
+    next: &mut Option<Moment>,
+    is_left_alone: impl Fn(&ConnectionName) -> bool,
+) -> Vec<(ConnectionName, Chore)> {
+    let now = shared.reading();
+    let moment = now.monotonic;
     let mut chores = Vec::new();
     let mut states = [0; ConnectionState::ALL.len()];
+    if shared.term().is_none() {
+        // A standby asks nothing and writes nothing, and what it knows of the connections counts for nobody.
+        ConnectionState::ALL
+            .iter()
+            .for_each(|state| shared.metrics.connections(*state, 0));
+        return chores;
+    }
     let mut later = |due: Moment| *next = Some(next.map_or(due, |next| next.min(due)));
     let state = shared.lock();
     for (name, connection) in state.connections.iter() {
         states[state_of(connection) as usize] += 1;
-        if busy.contains(name) {
+        if is_left_alone(name) {
             continue;
         }
-        if let Some(due) = secrets_due(connection, shared) {
+        // What is asked for now would serve nobody.
+        let stopping = shared.stopping.is_cancelled();
+        if !stopping && let Some(due) = secrets_due(connection, shared) {
             if due <= moment {
                 chores.push((name.clone(), Chore::Secrets));
                 continue;
             }
             later(due);
         }
-        if let Some(due) = token_due(connection) {
+        if !stopping && let Some(due) = token_due(connection) {
             if due <= moment {
                 chores.push((name.clone(), Chore::Token));
                 continue;
             }
             later(due);
         }
-        if connection.is_starved_by_the_vendor() {
+        if !stopping && connection.is_starved_by_the_vendor() {
             let due = connection.allowed_at + shared.settings.pacing.trial_cap;
             if due <= moment {
                 chores.push((name.clone(), Chore::Allowance));
@@ -111,9 +166,9 @@ fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Mome
             }
             later(due);
         }
-        if let Some(until) = connection.paused_until.filter(|until| *until > now) {
+        if connection.pausing(moment).is_some() {
             // The end of a pause is news that nobody else brings.
-            later(moment + crate::termination::instants::between(now, until) + PAUSE_MARGIN);
+            later(connection.pause_ends);
         }
         let old = connection.object.status.clone().unwrap_or_default();
         let new = desired(connection, now);
@@ -134,6 +189,29 @@ fn plan(shared: &Shared, busy: &BTreeSet<ConnectionName>, next: &mut Option<Mome
         shared.metrics.connections(state, states[state as usize]);
     }
     chores
+}
+
+/// Whether a connection pauses and its status does not say so.
+fn owes_a_pause(shared: &Shared, resting: &BTreeMap<ConnectionName, Moment>) -> bool {
+    let moment = shared.moment();
+    let state = shared.lock();
+    let mut connections = state.connections.iter();
+    connections.any(|(name, connection)| {
+        let status = connection.object.status.as_ref();
+        let limit = status.and_then(|status| status.rate_limit.as_ref());
+        let said = limit.and_then(|limit| limit.paused_until.as_ref()).map(|until| until.0);
+        let pausing = connection.pausing(moment);
+        pausing.is_some() && said != pausing && !resting.contains_key(name)
+    })
+}
+
+/// How long the next write of a connection's status waits, urgent or not: what changes again and again, as when two
+/// processes each believe that they lead, must not become a storm.
+fn pause_between(writes_in_a_row: u32) -> Duration {
+    match writes_in_a_row {
+        0..FREE_WRITES => Duration::ZERO,
+        more => Duration::from_secs(1 << (more - FREE_WRITES).min(6)),
+    }
 }
 
 fn state_of(connection: &Connection) -> ConnectionState {
@@ -164,6 +242,17 @@ fn token_due(connection: &Connection) -> Option<Moment> {
     );
     let wanted = waits && connection.credentials.is_some() && !connection.object.spec.suspend;
     wanted.then(|| connection.token_retry_at.unwrap_or(Moment::ZERO))
+}
+
+/// A panic in a chore is the trouble of that connection and nothing else.
+fn panicked(shared: &Shared, name: &ConnectionName, chore: Chore) {
+    tracing::error!(connection = %name.1, namespace = %name.0, ?chore, "a chore panicked; its connection is left alone for minutes. This is a bug.");
+    shared.change_connection(name, |connection| {
+        if matches!(connection.standing, Standing::NotProbed | Standing::Unavailable(_)) {
+            let why = "the operator failed on this connection; please report this with the operator's logs";
+            connection.standing = Standing::Unavailable(why.to_owned());
+        }
+    });
 }
 
 async fn do_chore(shared: &Shared, name: &ConnectionName, chore: Chore) {
@@ -199,14 +288,12 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         let Some(connection) = state.connections.get_mut(name) else {
             return;
         };
-        let status = desired(connection, shared.now());
+        let status = desired(connection, shared.reading());
         connection.used = false;
         (connection.object.clone(), status)
     };
     let write = shared.cluster.replace_status(object.as_ref(), status).await;
-    shared
-        .metrics
-        .status_write(WatchedKind::GenesysConnection, (&write).into());
+    shared.note_write(WatchedKind::GenesysConnection, &write);
     let (fresh, pause) = match write {
         StatusWrite::Written(stored) => (Some(*stored), None),
         StatusWrite::Conflict => {
@@ -253,7 +340,13 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         connection.object = Arc::new(fresh);
     }
     match pause {
-        None => connection.written = Some(moment),
+        None => {
+            let spacing = shared.settings.pacing.connection_status;
+            let again = connection.written.is_some_and(|at| moment < at + spacing);
+            connection.writes_in_a_row = if again { connection.writes_in_a_row + 1 } else { 0 };
+            connection.write_not_before = moment + pause_between(connection.writes_in_a_row).min(spacing);
+            connection.written = Some(moment);
+        }
         Some(pause) => {
             connection.write_not_before = moment + pause;
             // A write that may have been applied, or met a newer object: what is at hand is not the last word.

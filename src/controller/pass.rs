@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     api::{GuestTerminationStatus, Outcome},
-    cluster::Notice,
     schedule::{
         Moment, Uid,
         lane::{Ask, Class, Grant, TOKENS_OF_A_PASS},
@@ -22,7 +21,7 @@ use crate::{
         end::refuse,
         evolve::evolve,
         fact::{End, Fact},
-        records,
+        records::{self, Record},
         request::Request,
     },
 };
@@ -60,14 +59,15 @@ pub(super) enum Flow {
 pub(super) struct Pass<'a> {
     pub(super) shared: &'a Shared,
     pub(super) uid: Uid,
+    /// The term that it belongs to: whatever it begins, it begins in that term or not at all. Without one it only brings to
+    /// its end what was begun.
+    term: Option<u64>,
     /// The connection whose lane let the pass through.
     pub(super) grant: Option<(ConnectionUid, Grant)>,
     /// Calls that it may still make.
     pub(super) tokens: u32,
     /// Its last look told nothing: another one is another pass's.
     pub(super) looked_in_vain: bool,
-    /// Events to be published when it is over.
-    pub(super) notices: Vec<Notice>,
 }
 
 /// What a pass knows of its object at one step.
@@ -79,15 +79,15 @@ pub(super) struct Sight {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(shared: &'a Shared, turn: &Turn) -> Self {
+    pub(super) fn new(shared: &'a Shared, turn: &Turn, term: Option<u64>) -> Self {
         let tokens = if turn.grant.is_some() { TOKENS_OF_A_PASS } else { 0 };
         Self {
             shared,
             uid: turn.uid.clone(),
+            term,
             grant: turn.grant.clone(),
             tokens,
             looked_in_vain: false,
-            notices: Vec::new(),
         }
     }
 
@@ -101,6 +101,11 @@ impl<'a> Pass<'a> {
         }
         tracing::error!(uid = %self.uid, "a pass took too many steps; it goes on in a second. This is a bug.");
         Next::at(self.shared.moment() + Duration::from_secs(1))
+    }
+
+    /// Whether this process leads, in the term that the pass belongs to.
+    pub(super) fn leads(&self) -> bool {
+        self.term.is_some() && self.term == self.shared.term()
     }
 
     async fn step(&mut self) -> Flow {
@@ -118,7 +123,7 @@ impl<'a> Pass<'a> {
         }
         let request = match &entry.request {
             Ok(request) => request.clone(),
-            Err(_) if entry.object.status.as_ref().is_some_and(|status| status.is_finished()) => {
+            Err(_) if !self.leads() || entry.object.status.as_ref().is_some_and(|status| status.is_finished()) => {
                 return Flow::Over(Next::default());
             }
             Err(invalid) => {
@@ -132,10 +137,11 @@ impl<'a> Pass<'a> {
             }
         };
         let sight = self.look_around(entry, request);
-        let (now, moment) = (self.shared.now(), self.shared.moment());
-        let status = sight.entry.status();
+        let reading = self.shared.reading();
+        let (now, moment) = (reading.wall, reading.monotonic);
+        let status = sight.entry.status_told(reading);
         let uid = sight.resolved.view.as_ref().map(|view| view.uid.clone());
-        let look = sight.entry.look(moment, uid.as_deref());
+        let look = sight.entry.look(reading, uid.as_deref());
         let seen = Observed {
             kept: sight.entry.memory.kept.as_ref(),
             held: sight.resolved.held.as_ref(),
@@ -143,7 +149,13 @@ impl<'a> Pass<'a> {
             look: look.as_ref(),
             jitter: self.shared.chance.share(),
         };
-        match decide(&sight.request, &status, &seen, now, &self.shared.settings.policy) {
+        let step = decide(&sight.request, &status, &seen, now, &self.shared.settings.policy);
+        // The call of an own intent goes to the fence, which takes it back.
+        let ends = seen.kept.is_some() || matches!(step, Step::Record(Fact::NotSent { .. }) | Step::Call);
+        if !ends && !self.leads() {
+            return Flow::Over(Next::default());
+        }
+        match step {
             Step::Rest => Flow::Over(Next::default()),
             Step::Wait(wake) => Flow::Over(self.wait(&sight, wake)),
             Step::Record(Fact::Ended(end)) => {
@@ -217,8 +229,9 @@ impl<'a> Pass<'a> {
 
     /// Waits for the connection's lane, and for the time that ends the termination.
     pub(super) fn ask(&self, sight: &Sight) -> Next {
-        let status = sight.entry.status();
-        let limit = time_limit(&sight.request, &status, self.shared.now(), &self.shared.settings.policy);
+        let reading = self.shared.reading();
+        let status = sight.entry.status_told(reading);
+        let limit = time_limit(&sight.request, &status, reading.wall, &self.shared.settings.policy);
         let at = limit.map(|limit| self.shared.moment_of(limit));
         let Some(view) = &sight.resolved.view else {
             return Next { at, ask: None };
@@ -261,7 +274,7 @@ impl<'a> Pass<'a> {
             None => {
                 let state = self.shared.lock();
                 let connection = state.connections.get(&sight.name);
-                connection.and_then(|connection| connection.trouble(self.shared.now()))
+                connection.and_then(|connection| connection.trouble(self.shared.moment()))
             }
         };
         match trouble {
@@ -279,6 +292,11 @@ impl<'a> Pass<'a> {
         let (now, policy) = (self.shared.now(), &self.shared.settings.policy);
         let next = evolve(&sight.request, &old, &fact, now, policy);
         if next == old {
+            let late = records::late_answer(&sight.entry.object, &old, &fact, now);
+            let late: Vec<_> = late.map(Record::Audit).into_iter().collect();
+            if self.shared.announce(&self.uid, &late).is_err() {
+                return self.later(Duration::from_secs(1));
+            }
             self.forget_kept();
             return Flow::On;
         }
@@ -287,7 +305,7 @@ impl<'a> Pass<'a> {
             .write_status(&self.uid, &sight.entry.object, next, Holds::Kept)
             .await;
         match (&recorded, &fact) {
-            (Recorded::Written(_), _) => self.forget_withheld(&fact, &old),
+            (Recorded::Written, _) => self.forget_withheld(&fact, &old),
             // What time ended, an edit may still prolong: its end is told when it is written, or again.
             (_, Fact::Ended(_)) => self.forget_told_end(),
             _ => {}
@@ -296,14 +314,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Goes on after a write.
-    pub(super) fn after(&mut self, recorded: Recorded) -> Flow {
+    pub(super) fn after(&self, recorded: Recorded) -> Flow {
         match recorded {
-            Recorded::Written(notices) => {
-                self.notices.extend(notices);
-                Flow::On
-            }
             // Gone, too: what is kept of the object is told to the audit log.
-            Recorded::Overtaken | Recorded::Gone => Flow::On,
+            Recorded::Written | Recorded::Overtaken | Recorded::Gone => Flow::On,
             Recorded::NotWritten(pause) | Recorded::Unknown(pause) => self.later(pause),
         }
     }
@@ -342,10 +356,12 @@ impl<'a> Pass<'a> {
 
     /// What was under way when the object was deleted is over: its audit lines are written, and nothing else.
     fn step_of_the_deleted(&self, entry: &Entry) -> Flow {
-        let (old, now) = (entry.status(), self.shared.now());
-        if let (Some(fact), Ok(request)) = (last_fact(entry, &old, self.shared.moment()), &entry.request) {
+        let (old, reading) = (entry.status(), self.shared.reading());
+        let now = reading.wall;
+        if let (Some(fact), Ok(request)) = (last_fact(entry, &old, reading.monotonic), &entry.request) {
             let mut next = evolve(request, &old, &fact, now, &self.shared.settings.policy);
-            let records = records::between(&entry.object, &old, &next, now);
+            let mut records = records::between(&entry.object, &old, &next, now);
+            records.extend(records::late_answer(&entry.object, &old, &fact, now).map(Record::Audit));
             let _ = self.shared.announce(&self.uid, &records);
             if next.is_finished() && !old.is_finished() {
                 // No webhook before the result is durable, and it cannot become that any more.
@@ -360,13 +376,12 @@ impl<'a> Pass<'a> {
                 entry.memory.kept = None;
                 // Nobody will ever write this; it says what the audit log says. A webhook of it is never sent: none goes
                 // out before its status is durable.
-                let mut object = entry.object.as_ref().clone();
-                object.status = Some(GuestTerminationStatus {
+                let last = GuestTerminationStatus {
                     settled: next.finished,
                     webhooks: Vec::new(),
                     ..next
-                });
-                entry.object = Arc::new(object);
+                };
+                entry.keep(last, reading);
             }
         }
         Flow::Over(Next::default())

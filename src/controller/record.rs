@@ -5,7 +5,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{index::Holds, shared::Shared};
+use super::{
+    index::{Holds, Telling, Unanswered},
+    shared::{Shared, State},
+};
 use crate::{
     api::{GuestTermination, GuestTerminationStatus},
     cluster::{Notice, NoticeKind, ReadError, Regarding, StatusWrite},
@@ -22,8 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What came of bringing a status to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Recorded {
-    /// It is durable, and what the Events say of it.
-    Written(Vec<Notice>),
+    /// It is durable.
+    Written,
     /// Somebody else wrote; the newest version is known now.
     Overtaken,
     /// The object is gone.
@@ -44,24 +47,26 @@ impl Shared {
         next: GuestTerminationStatus,
         holds: Holds,
     ) -> Recorded {
+        // The instants of `next` are by this clock, whatever it does until the write is answered.
+        let reading = self.reading();
         let old = object.status.clone().unwrap_or_default();
-        let records = records::between(object, &old, &next, self.now());
+        let records = records::between(object, &old, &next, reading.wall);
         if holds != Holds::Intent && self.announce(uid, &records).is_err() {
             return Recorded::NotWritten(Duration::from_secs(1));
         }
         let written = next.clone();
-        let outcome = next.outcome.filter(|_| next.is_finished() && !old.is_finished());
+        let telling = Telling {
+            outcome: next.outcome.filter(|_| next.is_finished() && !old.is_finished()),
+            notices: notices(object, &records),
+        };
         let write = self.cluster.replace_status(object, next).await;
-        self.metrics
-            .status_write(WatchedKind::GuestTermination, (&write).into());
+        self.note_write(WatchedKind::GuestTermination, &write);
         match write {
             StatusWrite::Written(stored) => {
-                if let Some(outcome) = outcome {
-                    self.metrics.outcome(outcome);
-                }
-                let moment = self.moment();
+                self.tell(telling);
                 let mut state = self.lock();
-                state.index.wrote(uid, *stored, moment);
+                state.index.wrote(uid, *stored, reading);
+                self.tell_overdue(&mut state, uid);
                 if let Some(entry) = state.index.get_mut(uid) {
                     entry.memory.failed_writes = 0;
                     entry.made_durable(&holds);
@@ -69,7 +74,7 @@ impl Shared {
                 self.sync_outbox(&mut state, uid);
                 drop(state);
                 self.work.notify_one();
-                Recorded::Written(notices(object, &records))
+                Recorded::Written
             }
             StatusWrite::Conflict => self.read_again(uid, object).await,
             StatusWrite::Gone => {
@@ -97,7 +102,11 @@ impl Shared {
                 let pause = self.pause_after_write(uid);
                 if let Some(entry) = self.lock().index.get_mut(uid) {
                     entry.doubtful = true;
-                    entry.memory.unanswered.push((written, holds));
+                    entry.memory.unanswered.push(Unanswered {
+                        written,
+                        holds,
+                        telling,
+                    });
                 }
                 Recorded::Unknown(pause)
             }
@@ -134,10 +143,37 @@ impl Shared {
     /// # Errors
     /// It could not be written.
     pub(super) fn audit_line(&self, now: Timestamp, line: &Map<String, Value>) -> std::io::Result<()> {
-        self.audit.write(now, line).inspect_err(|error| {
-            self.metrics.audit_failure();
-            tracing::error!(%error, "an audit line could not be written; nothing is done without it");
-        })
+        let written = self.audit.write(now, line);
+        match &written {
+            Ok(()) => self.audit_failures.worked(),
+            Err(error) => {
+                self.audit_failures.failed(error.to_string());
+                self.metrics.audit_failure();
+                tracing::error!(%error, "an audit line could not be written; nothing is done without it");
+            }
+        }
+        written
+    }
+
+    /// Tells the probes and the metrics what came of a status write.
+    pub(super) fn note_write<T>(&self, kind: WatchedKind, write: &StatusWrite<T>) {
+        self.metrics.status_write(kind, write.into());
+        match write {
+            StatusWrite::Written(_) | StatusWrite::Conflict | StatusWrite::Gone => self.write_failures.worked(),
+            StatusWrite::Throttled(_) => self.write_failures.failed("throttled (429)"),
+            // The server's words name objects and users, and the probes are read by anybody.
+            StatusWrite::Refused { code, .. } => self.write_failures.failed(format!("refused ({code})")),
+            StatusWrite::Unanswered(why) => self.write_failures.failed(format!("not answered: {why}")),
+        }
+    }
+
+    /// Writes the last audit lines of objects that are let go. Not to be done under the lock: a reader that stops reading
+    /// stops the writer.
+    pub(super) fn last_words(&self, lines: &[Map<String, Value>]) {
+        let now = self.now();
+        for line in lines {
+            let _ = self.audit_line(now, line);
+        }
     }
 
     /// Reads an object after a conflict, or after its watch let it go.
@@ -149,9 +185,10 @@ impl Shared {
         );
         match self.cluster.get::<GuestTermination>(namespace, name).await {
             Ok(Some(fresh)) if fresh.metadata.uid.as_deref() == Some(uid.as_ref()) => {
-                let moment = self.moment();
+                let reading = self.reading();
                 let mut state = self.lock();
-                state.index.read(uid, fresh, object, moment);
+                state.index.read(uid, fresh, object, reading);
+                self.tell_overdue(&mut state, uid);
                 self.sync_outbox(&mut state, uid);
                 Recorded::Overtaken
             }
@@ -185,10 +222,20 @@ impl Shared {
         Duration::from_secs(1 << doublings).min(LONGEST_PAUSE)
     }
 
-    /// Publishes Events. Best effort, and after everything that matters.
-    pub(super) async fn publish(&self, notices: &[Notice]) {
-        for notice in notices {
-            self.publisher.publish(notice).await;
+    /// Tells what became durable, once.
+    fn tell(&self, telling: Telling) {
+        if let Some(outcome) = telling.outcome {
+            self.metrics.outcome(outcome);
+        }
+        self.publish(telling.notices);
+    }
+
+    /// Tells what turned out to be durable though its write was not answered.
+    pub(super) fn tell_overdue(&self, state: &mut State, uid: &Uid) {
+        if let Some(entry) = state.index.get_mut(uid) {
+            for telling in std::mem::take(&mut entry.memory.overdue) {
+                self.tell(telling);
+            }
         }
     }
 }

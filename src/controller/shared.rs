@@ -3,18 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::Connection,
     connections::{Connections, Destination},
     index::{ConnectionName, Entry, Index},
+    notices::Notices,
     settings::{Chance, Leadership, Settings},
     signing_keys::SigningKeysCache,
 };
 use crate::{
-    clock::SharedClock,
+    clock::{Reading, SharedClock},
     cluster::{Cluster, Publisher},
     genesys::VendorClient,
     schedule::{
@@ -22,7 +23,7 @@ use crate::{
         outbox::{Delivery, Outbox},
         queue::Queue,
     },
-    telemetry::{audit::AuditLog, metrics::Metrics},
+    telemetry::{Streak, audit::AuditLog, metrics::Metrics},
     transport::HttpService,
 };
 
@@ -42,6 +43,10 @@ pub struct Shared {
     pub publisher: Publisher,
     /// The audit log.
     pub audit: AuditLog,
+    /// Audit lines that could not be written, in a row.
+    pub audit_failures: Streak,
+    /// Status writes that the API server did not carry out, in a row.
+    pub write_failures: Streak,
     /// The metrics.
     pub metrics: Metrics,
     /// Chance.
@@ -52,14 +57,18 @@ pub struct Shared {
     pub leadership: Leadership,
     /// The operator is stopping: nothing new begins.
     pub stopping: CancellationToken,
+    /// It was stopping, and what was in flight has come to its end.
+    pub drained: CancellationToken,
     /// Signing keys that were read a moment ago.
     pub signing_keys: SigningKeysCache,
-    /// Events that are written beside the passes: at most so many at a time.
-    pub side_notices: Arc<Semaphore>,
+    /// Events on their way.
+    pub notices: Notices,
     /// There may be a turn to give.
     pub work: Notify,
     /// There may be something to do about a connection.
     pub upkeep: Notify,
+    /// The wall clock jumped.
+    pub jumped: Arc<Notify>,
     /// What the loops change; see [`Shared::lock`].
     pub state: Mutex<State>,
 }
@@ -105,6 +114,28 @@ impl Shared {
         self.clock.monotonic()
     }
 
+    /// The term in which this process leads now, if it does.
+    pub fn term(&self) -> Option<u64> {
+        self.leadership.term(self.reading())
+    }
+
+    /// Both clocks.
+    pub fn reading(&self) -> Reading {
+        Reading::of(self.clock.as_ref())
+    }
+
+    /// The wall clock jumped: whatever waits for an instant that somebody else named is looked at anew.
+    pub(super) fn clock_jumped(&self) {
+        let mut state = self.lock();
+        if self.term().is_none() {
+            return;
+        }
+        let uids: Vec<_> = state.index.uids().cloned().collect();
+        for uid in uids {
+            state.queue.wake(&uid);
+        }
+    }
+
     /// The monotonic moment of a wall-clock instant, as things stand now.
     pub fn moment_of(&self, instant: Timestamp) -> Moment {
         self.moment() + crate::termination::instants::between(self.now(), instant)
@@ -137,6 +168,18 @@ impl Shared {
         Some(result)
     }
 
+    /// With the last open object of a connection goes whoever could find out whether the vendor answers again: nothing is
+    /// claimed of it from then on. The breaker stays as it is: the next object asks alone, and spends nothing.
+    pub(super) fn claim_no_outage_for_nobody(&self, state: &mut State, name: &ConnectionName) {
+        if let Some(connection) = state.connections.get_mut(name)
+            && connection.broken.is_some()
+            && !state.index.has_open(name)
+        {
+            connection.broken = None;
+            self.upkeep.notify_one();
+        }
+    }
+
     /// Brings the lane of a connection in line with what is known of the connection.
     pub(super) fn settle_lane(&self, state: &mut State, name: &ConnectionName, moment: Moment) {
         let Some(connection) = state.connections.get(name) else {
@@ -155,6 +198,9 @@ impl Shared {
 
     /// Wakes every object that uses a connection, and every delivery that waits for it.
     pub(super) fn wake_users(&self, state: &mut State, name: &ConnectionName) {
+        if self.term().is_none() {
+            return;
+        }
         for uid in state.index.users(name) {
             state.queue.wake(&uid);
             let pending = state.index.get(&uid).map(Entry::pending_webhooks).unwrap_or_default();
@@ -168,8 +214,12 @@ impl Shared {
         }
     }
 
-    /// Offers the pending webhooks of an object to the outbox.
+    /// Offers the pending webhooks of an object to the outbox. Not on a standby: others deliver them, and nothing would
+    /// take them out again.
     pub(super) fn sync_outbox(&self, state: &mut State, uid: &Uid) {
+        if self.term().is_none() {
+            return;
+        }
         let Some(entry) = state.index.get(uid) else { return };
         let Some(status) = &entry.object.status else { return };
         let name = entry.connection();
@@ -191,7 +241,8 @@ impl Shared {
                 uid: uid.clone(),
                 webhook: webhook.into(),
             };
-            let due = due.map_or(Moment::ZERO, |due| self.moment_of(due));
+            let told = |due| entry.memory.moments.webhook(webhook, due, self.reading());
+            let due = due.map_or(Moment::ZERO, |due| self.moment_of(told(due)));
             let webhook = delivery.webhook.clone();
             state.outbox.offer(delivery, (endpoint.clone(), webhook), due);
         }

@@ -101,9 +101,12 @@ impl Pass<'_> {
         Flow::On
     }
 
-    /// Whether a look may still leave: the token may have been long in coming, and a pause or the user's own hold came
-    /// in between.
+    /// Whether a look may still leave: the token may have been long in coming, and a pause, the user's own hold or the end
+    /// of the term came in between.
     fn may_look(&self, sight: &Sight, view: &View) -> bool {
+        if !self.leads() {
+            return false;
+        }
         let moment = self.shared.moment();
         let mut state = self.shared.lock();
         let held = state
@@ -167,7 +170,7 @@ impl Pass<'_> {
             .write_status(&self.uid, &sight.entry.object, next.clone(), Holds::Intent)
             .await;
         let mut withheld = None;
-        if let Recorded::Written(_) = recorded {
+        if recorded == Recorded::Written {
             let records = crate::termination::records::between(&sight.entry.object, &old, &next, self.shared.now());
             if self.shared.announce(&self.uid, &records).is_err() {
                 withheld = Some("The audit line of the call could not be written; the call was not sent.");
@@ -175,12 +178,12 @@ impl Pass<'_> {
         }
         if let Some(entry) = self.shared.lock().index.get_mut(&self.uid) {
             match (&recorded, withheld) {
-                (Recorded::Written(_), None) => {
+                (Recorded::Written, None) => {
                     entry.memory.withheld.remove(&id);
                     // The look is used up: after the call, whatever comes of it, another one is made.
                     entry.memory.look = None;
                 }
-                (Recorded::Written(_), Some(why)) => {
+                (Recorded::Written, Some(why)) => {
                     entry.memory.withheld.insert(id, why.to_owned());
                 }
                 // It may be stored all the same, and its call will not leave.
@@ -207,7 +210,7 @@ impl Pass<'_> {
             Err(why) => return self.withhold(why),
         };
         let termination = &sight.request.termination;
-        let mut sent_at = self.shared.now();
+        let mut sent = self.shared.reading();
         self.tokens -= 1;
         let mut answer = self.shared.vendor.terminate(&target, &token, termination).await;
         self.count(
@@ -226,7 +229,7 @@ impl Pass<'_> {
                     .inspect_err(|_| self.give_back(&view))
                     .is_ok();
             if let (Some((target, token)), true) = (fresh, fenced) {
-                sent_at = self.shared.now();
+                sent = self.shared.reading();
                 answer = self.shared.vendor.terminate(&target, &token, termination).await;
                 self.count(
                     metrics::Operation::Terminate,
@@ -259,7 +262,7 @@ impl Pass<'_> {
             id: own.id,
             number,
             started_at: own.began,
-            sent_at,
+            sent_at: sent.wall,
         };
         let context = Context {
             connection: view.pin.clone(),
@@ -274,6 +277,7 @@ impl Pass<'_> {
                 context,
             });
             entry.memory.intent = None;
+            entry.memory.moments.sent(sent);
         }
         Flow::On
     }
@@ -300,7 +304,7 @@ impl Pass<'_> {
         let at = AtTheSocket {
             paused,
             since_intent: moment.saturating_sub(own.began_moment).max(wall),
-            leading: self.shared.leadership.leads(),
+            leading: self.leads(),
             deleted: entry.is_leaving() || entry.doubtful,
             held: resolved.held.as_ref(),
             intent: &own.id,

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{
     connections::Change,
     dispatch,
-    index::{ConnectionName, Departure, Taken},
+    index::{ConnectionName, Departure, Entry, Taken},
     shared::{Shared, State},
 };
 use crate::{
@@ -41,10 +41,10 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
         field_selector: Some(OPEN_WORK.to_owned()),
         ..settings(&shared)
     };
-    let heard = shared.metrics.watch(WatchedKind::GuestTermination);
+    let pulse = shared.metrics.watch(WatchedKind::GuestTermination);
     let mut events = shared
         .cluster
-        .watch::<GuestTermination>(&settings, jitter(&shared), heard);
+        .watch::<GuestTermination>(&settings, jitter(&shared), pulse);
     while let Some(event) = events.next().await {
         match event {
             WatchEvent::ListBegan => shared.lock().index.list_began(),
@@ -52,7 +52,7 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
             WatchEvent::ListEnded => {
                 let mut state = shared.lock();
                 for uid in state.index.list_ended() {
-                    doubt(&mut state, &uid);
+                    doubt(&shared, &mut state, &uid);
                 }
                 drop(state);
                 if let Some(listed) = listed.take() {
@@ -70,9 +70,13 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
 }
 
 fn see(shared: &Shared, object: GuestTermination) {
-    let moment = shared.moment();
+    let reading = shared.reading();
     let mut state = shared.lock();
-    if let Some((uid, Taken::News)) = state.index.see(object, moment) {
+    if let Some((uid, Taken::News)) = state.index.see(object, reading) {
+        shared.tell_overdue(&mut state, &uid);
+        if shared.term().is_none() {
+            return;
+        }
         shared.sync_outbox(&mut state, &uid);
         state.queue.wake(&uid);
     }
@@ -80,18 +84,33 @@ fn see(shared: &Shared, object: GuestTermination) {
 
 fn departed(shared: &Shared, identity: &Identity) {
     let mut state = shared.lock();
+    let uid: Uid = identity.uid.as_str().into();
+    let connection = state.index.get(&uid).map(Entry::connection);
     match state.index.left(identity) {
+        // An answer may still come, and has to be told: the end of the pass lets the object go.
+        Some((uid, Departure::Settled)) if state.queue.is_running(&uid) => {
+            if let Some(entry) = state.index.get_mut(&uid) {
+                entry.departed = true;
+            }
+        }
         Some((uid, Departure::Settled)) => dispatch::forget(&mut state, &uid),
-        Some((uid, Departure::Unclear)) => doubt(&mut state, &uid),
+        Some((uid, Departure::Unclear)) => doubt(shared, &mut state, &uid),
         None => {}
+    }
+    if let Some(connection) = connection {
+        shared.claim_no_outage_for_nobody(&mut state, &connection);
     }
 }
 
-/// The object left the watch: it is read before anything else is done with it.
-fn doubt(state: &mut State, uid: &Uid) {
-    if let Some(entry) = state.index.get_mut(uid) {
-        entry.doubtful = true;
-        entry.departed = true;
+/// The object left the watch: it is read before anything else is done with it. A standby does nothing with it: its leader
+/// settled it, or somebody deleted it.
+fn doubt(shared: &Shared, state: &mut State, uid: &Uid) {
+    let Some(entry) = state.index.get_mut(uid) else { return };
+    entry.doubtful = true;
+    entry.departed = true;
+    if shared.term().is_none() && !entry.owes() && !state.queue.is_running(uid) {
+        dispatch::forget(state, uid);
+    } else {
         state.queue.wake(uid);
     }
 }
@@ -100,10 +119,10 @@ fn doubt(state: &mut State, uid: &Uid) {
 pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
     let mut listed = Some(listed);
     let mut listing: BTreeSet<(ConnectionName, Arc<str>)> = BTreeSet::new();
-    let heard = shared.metrics.watch(WatchedKind::GenesysConnection);
+    let pulse = shared.metrics.watch(WatchedKind::GenesysConnection);
     let mut events = shared
         .cluster
-        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), heard);
+        .watch::<GenesysConnection>(&settings(&shared), jitter(&shared), pulse);
     while let Some(event) = events.next().await {
         match event {
             WatchEvent::ListBegan => {
@@ -157,7 +176,15 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
         .see(object, shared.settings.allow_insecure_endpoints)?;
     match &change {
         Change::Nothing => return Some((name, uid)),
-        Change::New(Some(former)) => state.queue.remove_connection(former),
+        Change::New(former) => {
+            if let Some(former) = former {
+                state.queue.remove_connection(former);
+            }
+            // A pause outlives the process that was asked for it.
+            if let Some(connection) = state.connections.get_mut(&name) {
+                connection.resume_pause(now, moment);
+            }
+        }
         Change::Edited { not_found: true } => {
             for user in state.index.users(&name) {
                 if let Some(entry) = state.index.get_mut(&user) {
@@ -165,14 +192,7 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
                 }
             }
         }
-        Change::New(None) | Change::Edited { not_found: false } => {}
-    }
-    if let Some(connection) = state.connections.get_mut(&name)
-        && let Some(until) = connection.paused_until.filter(|until| *until > now)
-    {
-        // A pause outlives the process that was asked for it.
-        let resting = moment + crate::termination::instants::between(now, until);
-        connection.resting_until = connection.resting_until.max(resting);
+        Change::Edited { not_found: false } => {}
     }
     shared.settle_lane(&mut state, &name, moment);
     shared.wake_users(&mut state, &name);
@@ -201,21 +221,16 @@ fn remove_connection(shared: &Shared, name: &ConnectionName, uid: &str) {
 /// object can be read again.
 fn set_aside(shared: &Shared, uid: &Uid) {
     let mut state = shared.lock();
-    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(|entry| entry.memory.kept.is_some());
+    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(Entry::owes);
     if busy {
-        doubt(&mut state, uid);
+        doubt(shared, &mut state, uid);
     } else {
         dispatch::forget(&mut state, uid);
     }
 }
 
 /// An object that does not fit the types of this version is never acted on, and stops nothing else.
-fn undecodable<K: kube::Resource<DynamicType = ()>>(
-    shared: &Arc<Shared>,
-    kind: WatchedKind,
-    object: Identity,
-    error: &str,
-) {
+fn undecodable<K: kube::Resource<DynamicType = ()>>(shared: &Shared, kind: WatchedKind, object: Identity, error: &str) {
     shared.metrics.undecodable(kind);
     tracing::error!(%object, error, "an object does not fit this version's types; it is not acted on");
     let notice = Notice {
@@ -228,12 +243,8 @@ fn undecodable<K: kube::Resource<DynamicType = ()>>(
             "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
         ),
     };
-    // The watch waits for no Event. Where many are under way, this one is left out: they are best effort.
-    if let Ok(permit) = shared.side_notices.clone().try_acquire_owned() {
-        let shared = shared.clone();
-        tokio::spawn(async move {
-            shared.publish(&[notice]).await;
-            drop(permit);
-        });
+    // Every replica sees it, and one tells.
+    if shared.term().is_some() {
+        shared.publish([notice]);
     }
 }

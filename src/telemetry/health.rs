@@ -6,6 +6,7 @@
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -22,6 +23,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 use super::LastHeard;
+use crate::supervisor::{Ended, How};
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -93,35 +95,45 @@ impl Health {
             .route("/metrics", get(metrics))
             .with_state(served);
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("health".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let listener = match tokio::net::TcpListener::from_std(listener) {
-                        Ok(listener) => listener,
-                        Err(error) => {
-                            tracing::error!(%error, "the health server cannot listen");
-                            return;
-                        }
-                    };
-                    tokio::select! {
-                        biased;
-                        _ = stopped => {}
-                        result = axum::serve(listener, router) => {
-                            tracing::error!(?result, "the health server ended");
-                        }
-                    }
-                });
-                // Connections that are kept alive by their clients hold nothing up.
-                runtime.shutdown_background();
-            })
-            .map_err(ServeError::Thread)?;
+        let server = async move {
+            let listener = match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => listener,
+                Err(error) => {
+                    tracing::error!(%error, "the health server cannot listen");
+                    return;
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = stopped => {}
+                result = axum::serve(listener, router) => {
+                    tracing::error!(?result, "the health server ended");
+                }
+            }
+        };
+        let (thread, ended) = on_own_thread(runtime, server).map_err(ServeError::Thread)?;
         Ok(HealthServer {
             local_address,
             stop: Some(stop),
             thread: Some(thread),
+            ended,
         })
     }
+}
+
+/// Drives a future on a thread of its own, and says how that ended.
+fn on_own_thread(
+    runtime: tokio::runtime::Runtime,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<(JoinHandle<()>, oneshot::Receiver<How>)> {
+    let (tell, ended) = oneshot::channel();
+    let thread = thread::Builder::new().name("health".to_owned()).spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(future)));
+        // Connections that are kept alive by their clients hold nothing up.
+        runtime.shutdown_background();
+        let _ = tell.send(result.map_or(How::Panicked, |()| How::Returned));
+    })?;
+    Ok((thread, ended))
 }
 
 impl fmt::Debug for Health {
@@ -204,9 +216,17 @@ pub struct HealthServer {
     local_address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    ended: oneshot::Receiver<How>,
 }
 
 impl HealthServer {
+    /// Completes when the server has ended by itself: nobody would ever hear of this process again. Cancel safe, and
+    /// not to be awaited again afterwards.
+    pub async fn ended(&mut self) -> Ended {
+        let how = (&mut self.ended).await.unwrap_or(How::Cancelled);
+        Ended::new("the health server", how)
+    }
+
     /// Where it listens.
     pub fn local_address(&self) -> SocketAddr {
         self.local_address

@@ -18,7 +18,7 @@ pub use labels::{
     WebhookResult, WriteOutcome,
 };
 
-use super::LastHeard;
+use super::WatchPulse;
 use crate::{api::Outcome, clock::SharedClock};
 
 /// Upper bounds of the buckets of a vendor call's duration, in seconds. A call's total timeout is 10 s.
@@ -74,6 +74,7 @@ pub struct Metrics {
     log_lines_dropped: Counter,
     queue: Family<QueueLabel, Gauge>,
     in_flight: Gauge,
+    leader: Gauge,
     breakers: Family<BreakerLabel, Gauge>,
     connections: Family<ConnectionLabel, Gauge>,
     watches: Arc<Watches>,
@@ -97,6 +98,7 @@ impl Metrics {
             log_lines_dropped: Counter::default(),
             queue: Family::default(),
             in_flight: Gauge::default(),
+            leader: Gauge::default(),
             breakers: Family::default(),
             connections: Family::default(),
             watches: Arc::new(Watches::new(clock)),
@@ -127,7 +129,11 @@ impl Metrics {
             self.token_refreshes.clone(),
         );
         all.register("passes", "Passes over a termination", self.passes.clone());
-        all.register("panics", "Passes that panicked: bugs", self.panics.clone());
+        all.register(
+            "panics",
+            "Panics, in a pass or anywhere else: bugs",
+            self.panics.clone(),
+        );
         all.register(
             "status_writes",
             "Status writes, by what came of them",
@@ -168,6 +174,11 @@ impl Metrics {
             "in_flight",
             "Terminations that are worked on now",
             self.in_flight.clone(),
+        );
+        all.register(
+            "leader",
+            "1 on the replica that leads, 0 on the others",
+            self.leader.clone(),
         );
         all.register(
             "breakers",
@@ -234,7 +245,7 @@ impl Metrics {
         self.passes.inc();
     }
 
-    /// A pass panicked.
+    /// Something panicked.
     pub fn panic(&self) {
         self.panics.inc();
     }
@@ -285,6 +296,11 @@ impl Metrics {
         self.in_flight.set(saturate(count));
     }
 
+    /// Whether this replica leads.
+    pub fn leading(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
     /// How many connections have a breaker in that state.
     pub fn breakers(&self, state: BreakerState, count: usize) {
         self.breakers
@@ -299,8 +315,8 @@ impl Metrics {
             .set(saturate(count));
     }
 
-    /// When the watch of that kind last heard of the API server; to be handed to it, and to the readiness check.
-    pub fn watch(&self, kind: WatchedKind) -> LastHeard {
+    /// What the watch of that kind shows of itself; to be handed to it, and to the probes.
+    pub fn watch(&self, kind: WatchedKind) -> WatchPulse {
         self.watches.of(kind).clone()
     }
 }
@@ -312,19 +328,19 @@ fn saturate(count: usize) -> i64 {
 /// The staleness of each watch, measured at each scrape.
 #[derive(Debug)]
 struct Watches {
-    terminations: LastHeard,
-    connections: LastHeard,
+    terminations: WatchPulse,
+    connections: WatchPulse,
 }
 
 impl Watches {
     fn new(clock: &SharedClock) -> Self {
         Self {
-            terminations: LastHeard::new(clock.clone()),
-            connections: LastHeard::new(clock.clone()),
+            terminations: WatchPulse::new(clock),
+            connections: WatchPulse::new(clock),
         }
     }
 
-    fn of(&self, kind: WatchedKind) -> &LastHeard {
+    fn of(&self, kind: WatchedKind) -> &WatchPulse {
         match kind {
             WatchedKind::GuestTermination => &self.terminations,
             WatchedKind::GenesysConnection => &self.connections,
@@ -337,7 +353,7 @@ impl Collector for Watches {
         let help = "Time since the watch of a kind heard of the API server";
         let mut family = encoder.encode_descriptor("watch_staleness", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for kind in WatchedKind::ALL {
-            let age = ConstGauge::new(self.of(kind).age().as_secs_f64());
+            let age = ConstGauge::new(self.of(kind).heard.age().as_secs_f64());
             age.encode(family.encode_family(&KindLabel { kind })?)?;
         }
         Ok(())

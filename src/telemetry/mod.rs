@@ -4,9 +4,12 @@ pub mod audit;
 pub mod health;
 pub mod logs;
 pub mod metrics;
+pub mod panics;
 mod staleness;
+mod streak;
 
-pub use staleness::LastHeard;
+pub use staleness::{LastHeard, WatchPulse};
+pub use streak::Streak;
 
 /// `text` with every control character, and every character that reorders or breaks lines, as a JSON escape.
 ///

@@ -42,3 +42,23 @@ impl LastHeard {
         u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 }
+
+/// What a watch shows of itself. The two differ when the API server is away: then nothing is heard, and a watch that is
+/// in order asks again and again. Cheap to clone; clones share.
+#[derive(Clone, Debug)]
+pub struct WatchPulse {
+    /// The last time that the API server was heard of: a successful answer, or a frame of the watch.
+    pub heard: LastHeard,
+    /// The last time that the watch did anything at all: asked, was refused, or heard.
+    pub tried: LastHeard,
+}
+
+impl WatchPulse {
+    /// Both start now.
+    pub fn new(clock: &SharedClock) -> Self {
+        Self {
+            heard: LastHeard::new(clock.clone()),
+            tried: LastHeard::new(clock.clone()),
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! How a termination ends in its status: the outcome, what is claimed of it, and the outbox of its webhooks.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
@@ -161,6 +163,7 @@ impl Draft<'_> {
         let Some(webhook) = self.status.webhooks.iter_mut().find(pending) else {
             return;
         };
+        let made = usize::try_from(webhook.attempts.saturating_add(1)).unwrap_or(usize::MAX);
         match answer {
             WebhookAnswer::Accepted { status } => {
                 webhook.attempts = webhook.attempts.saturating_add(1);
@@ -174,14 +177,18 @@ impl Draft<'_> {
                 retry_after,
                 why,
             } => {
-                webhook.attempts = webhook.attempts.saturating_add(1);
                 webhook.last_status = status.map(i32::from);
-                let made = usize::try_from(webhook.attempts).unwrap_or(usize::MAX);
-                match policy.webhook_delay(made, jitter, *retry_after) {
-                    Some(delay) => webhook.next_attempt_time = Some(instants::ceiling(instants::later(now, delay))),
-                    None => give_up(webhook),
-                }
+                try_again(webhook, policy.webhook_delay(made, jitter, *retry_after), now);
                 trouble = format!("{}: {}.", not_accepted(name), why.trim_end_matches('.'));
+            }
+            WebhookAnswer::Panicked => {
+                let rest = policy.backoff(u32::MAX, jitter, None);
+                webhook.last_status = None;
+                try_again(webhook, policy.webhook_delay(made, jitter, Some(rest)), now);
+                trouble = format!(
+                    "{}: the operator failed on it. Please report this with the operator's logs.",
+                    not_accepted(name)
+                );
             }
             WebhookAnswer::Gone => {
                 webhook.attempts = webhook.attempts.saturating_add(1);
@@ -191,6 +198,9 @@ impl Draft<'_> {
             WebhookAnswer::Removed => give_up(webhook),
         }
         self.settle(&trouble);
+        if *answer == WebhookAnswer::Panicked && !self.status.is_settled() {
+            self.condition(Type::WebhookDelivered, Is::Unknown, Reason::InternalError, &trouble);
+        }
     }
 
     /// Sums up the outbox: settled with the last webhook, and in the same write. `trouble`: what the last try ran into,
@@ -270,6 +280,15 @@ fn without_success() -> Audit {
 
 fn not_accepted(name: &str) -> String {
     format!("Webhook {name} was not accepted yet")
+}
+
+/// A try failed: the next one comes after `delay`, if the schedule has one.
+fn try_again(webhook: &mut WebhookDelivery, delay: Option<Duration>, now: Timestamp) {
+    webhook.attempts = webhook.attempts.saturating_add(1);
+    match delay {
+        Some(delay) => webhook.next_attempt_time = Some(instants::ceiling(instants::later(now, delay))),
+        None => give_up(webhook),
+    }
 }
 
 fn give_up(webhook: &mut WebhookDelivery) {

@@ -160,4 +160,6 @@ pub enum WebhookAnswer {
     Gone,
     /// The webhook's entry is no longer in the connection.
     Removed,
+    /// The operator itself failed on it.
+    Panicked,
 }

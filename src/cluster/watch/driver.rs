@@ -18,7 +18,7 @@ use super::{Jitter, WatchEvent, WatchSettings, transport};
 use crate::{
     clock::SharedClock,
     cluster::{Cluster, call::describe, text::clean},
-    telemetry::LastHeard,
+    telemetry::WatchPulse,
 };
 
 /// The first delay after an error; each further one is twice as long.
@@ -51,9 +51,9 @@ where
         + Send
         + 'static,
 {
-    pub(super) fn new(cluster: &Cluster, settings: &WatchSettings, jitter: Jitter, heard: LastHeard) -> Self {
+    pub(super) fn new(cluster: &Cluster, settings: &WatchSettings, jitter: Jitter, pulse: WatchPulse) -> Self {
         let clock = cluster.clock.clone();
-        let client = transport::listening(cluster.client.clone(), clock.clone(), heard);
+        let client = transport::listening(cluster.client.clone(), clock.clone(), pulse);
         let api: Api<Guarded<K>> = match settings.namespace.as_deref() {
             None | Some("") => Api::all(client),
             Some(namespace) => Api::namespaced(client, namespace),

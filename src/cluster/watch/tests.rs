@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     api::GuestTermination,
     cluster::testing::{Answer, Asked, Log, Then, cluster, termination_json},
-    telemetry::LastHeard,
+    telemetry::WatchPulse,
 };
 
 fn page(names: &[&str], next: &str) -> Answer {
@@ -40,8 +40,8 @@ fn settings() -> WatchSettings {
 /// Everything that the watch tells in that time, in short.
 async fn watch_for(time: Duration, server: impl FnMut(&Asked) -> Answer + Send + 'static) -> (Vec<String>, Log) {
     let (cluster, log) = cluster(server);
-    let heard = LastHeard::new(cluster.clock().clone());
-    let mut events = cluster.watch::<GuestTermination>(&settings(), Arc::new(|| 0.5), heard);
+    let pulse = WatchPulse::new(cluster.clock());
+    let mut events = cluster.watch::<GuestTermination>(&settings(), Arc::new(|| 0.5), pulse);
     let mut told = Vec::new();
     let end = tokio::time::Instant::now() + time;
     while let Ok(event) = tokio::time::timeout_at(end, events.next()).await {
@@ -291,39 +291,39 @@ async fn bookmarks_are_heard_and_silence_is_noticed() {
         true => Answer::chunks(vec![bookmark("11")], Then::Silence),
         false => page(&["a"], ""),
     });
-    let heard = LastHeard::new(cluster.clock().clone());
-    let mut events = cluster.watch::<GuestTermination>(&settings(), Arc::new(|| 0.5), heard.clone());
+    let pulse = WatchPulse::new(cluster.clock());
+    let mut events = cluster.watch::<GuestTermination>(&settings(), Arc::new(|| 0.5), pulse.clone());
     let told = events.by_ref().take(3).count().await;
     assert_eq!(told, 3);
     let nothing = tokio::time::timeout(Duration::from_secs(64), events.next()).await;
     assert!(nothing.is_err());
-    assert_eq!((heard.age().as_secs(), count(&log, true)), (63, 1));
+    assert_eq!((pulse.heard.age().as_secs(), count(&log, true)), (63, 1));
     // Five seconds after its timeout the watch is given up, and the next one's bookmark is heard.
     let nothing = tokio::time::timeout(Duration::from_secs(2), events.next()).await;
     assert!(nothing.is_err());
-    assert_eq!((heard.age().as_secs(), count(&log, true)), (0, 2));
+    assert_eq!((pulse.heard.age().as_secs(), count(&log, true)), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn refusals_do_not_count_as_heard() {
     let (cluster, _) = cluster(|_| Answer::status(403, "Forbidden", &json!({})));
-    let heard = LastHeard::new(cluster.clock().clone());
-    let mut events = cluster.watch::<GuestTermination>(&settings(), Arc::new(|| 0.5), heard.clone());
+    let pulse = WatchPulse::new(cluster.clock());
+    let mut events = cluster.watch::<GuestTermination>(&settings(), Arc::new(|| 0.5), pulse.clone());
     let end = tokio::time::Instant::now() + Duration::from_secs(100);
     while tokio::time::timeout_at(end, events.next()).await.is_ok() {}
-    assert_eq!(heard.age().as_secs(), 100);
+    assert_eq!(pulse.heard.age().as_secs(), 100);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_namespace_all_are_watched() {
     for namespace in [None, Some(String::new())] {
         let (cluster, log) = cluster(|_| page(&["a"], ""));
-        let heard = LastHeard::new(cluster.clock().clone());
+        let pulse = WatchPulse::new(cluster.clock());
         let settings = WatchSettings {
             namespace,
             ..WatchSettings::default()
         };
-        let events = cluster.watch::<GuestTermination>(&settings, Arc::new(|| 0.5), heard);
+        let events = cluster.watch::<GuestTermination>(&settings, Arc::new(|| 0.5), pulse);
         assert_eq!(events.take(2).count().await, 2);
         let target = log.lock().unwrap()[0].target.clone();
         assert!(
@@ -331,4 +331,62 @@ async fn without_a_namespace_all_are_watched() {
             "{target}"
         );
     }
+}
+
+/// The longest that a watch over that server shows nothing of itself, in an hour.
+async fn longest_rest(server: impl FnMut(&Asked) -> Answer + Send + 'static) -> Duration {
+    let (cluster, _) = cluster(server);
+    let pulse = WatchPulse::new(cluster.clock());
+    let mut events = cluster.watch::<GuestTermination>(&settings(), Arc::new(|| 1.0), pulse.clone());
+    let mut longest = Duration::ZERO;
+    for _ in 0..3600 {
+        let _ = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
+        longest = longest.max(pulse.tried.age());
+    }
+    longest
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_round_whatever_the_server_does() {
+    let bound = Duration::from_secs(60 + 14);
+    let watch = |answer: fn() -> Answer| {
+        move |asked: &Asked| match asked.is_watch() {
+            true => answer(),
+            false => page(&["a"], ""),
+        }
+    };
+    for (rest, what) in [
+        (longest_rest(|_| Answer::Never).await, "nothing is answered"),
+        (longest_rest(|_| Answer::Broken).await, "nothing can be connected to"),
+        (
+            longest_rest(|_| Answer::status(403, "Forbidden", &json!({}))).await,
+            "everything is refused",
+        ),
+        (longest_rest(watch(|| Answer::Never)).await, "watches do not start"),
+        (
+            longest_rest(watch(|| Answer::chunks(vec![], Then::Silence))).await,
+            "watches are silent",
+        ),
+        (
+            longest_rest(watch(|| Answer::chunks(vec![bookmark("11")], Then::Silence))).await,
+            "there are bookmarks and no events",
+        ),
+        (
+            longest_rest(watch(|| Answer::chunks(vec![], Then::Break))).await,
+            "watches break",
+        ),
+    ] {
+        assert!(rest <= bound, "{what}: {rest:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_nobody_drives_is_seen_to_stand() {
+    let (cluster, _) = cluster(|_| page(&["a"], ""));
+    let pulse = WatchPulse::new(cluster.clock());
+    let mut events = cluster.watch::<GuestTermination>(&settings(), Arc::new(|| 0.5), pulse.clone());
+    events.next().await;
+    // Whoever takes the events hangs.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(pulse.tried.age() >= Duration::from_secs(599));
 }

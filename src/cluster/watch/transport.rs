@@ -9,7 +9,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use kube::{Client, client::Body};
 
-use crate::{clock::SharedClock, cluster::client::is_watch, telemetry::LastHeard};
+use crate::{clock::SharedClock, cluster::client::is_watch, telemetry::WatchPulse};
 
 /// Between the starts of two watches of one watcher.
 const START_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,22 +17,24 @@ const START_INTERVAL: Duration = Duration::from_secs(1);
 /// A client over `client` for one watcher.
 ///
 /// kube's watcher swallows bookmarks, so only the transport can hear them.
-pub(super) fn listening(client: Client, clock: SharedClock, heard: LastHeard) -> Client {
+pub(super) fn listening(client: Client, clock: SharedClock, pulse: WatchPulse) -> Client {
     let namespace = client.default_namespace().to_owned();
     let next_start = Arc::new(Mutex::new(Duration::ZERO));
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, heard, clock) = (client.clone(), heard.clone(), clock.clone());
+        let (client, pulse, clock) = (client.clone(), pulse.clone(), clock.clone());
         let pause = is_watch(&request).then(|| reserve(&next_start, clock.monotonic()));
         async move {
             if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
                 clock.sleep(pause).await;
             }
-            let response = client.send(request).await?;
+            pulse.tried.mark();
+            let response = client.send(request).await.inspect_err(|_| pulse.tried.mark())?;
             // The body of a refusal is not news of the cluster.
             let listen = response.status().is_success();
             let mark = move || {
+                pulse.tried.mark();
                 if listen {
-                    heard.mark();
+                    pulse.heard.mark();
                 }
             };
             mark();

@@ -121,3 +121,28 @@ fn an_address_in_use_says_what_to_do_and_a_dropped_server_frees_it() {
     drop(server);
     assert!(Health::new().serve(address, registry).is_ok());
 }
+
+#[tokio::test]
+async fn a_server_that_ends_says_so() {
+    let ends = |future: futures::future::BoxFuture<'static, ()>| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (thread, ended) = on_own_thread(runtime, future).unwrap();
+        HealthServer {
+            local_address: ([127, 0, 0, 1], 1).into(),
+            stop: None,
+            thread: Some(thread),
+            ended,
+        }
+    };
+    let mut panicked = ends(Box::pin(async { panic!("canary") }));
+    let ended = panicked.ended().await.to_string();
+    assert!(
+        ended.starts_with("the health server ended: it panicked") && !ended.contains("canary"),
+        "{ended}"
+    );
+    let mut returned = ends(Box::pin(async {}));
+    assert_eq!(returned.ended().await, Ended::new("the health server", How::Returned));
+    let mut serving = serve(&Health::new());
+    let waited = tokio::time::timeout(Duration::from_millis(200), serving.ended()).await;
+    assert!(waited.is_err());
+}

@@ -110,6 +110,8 @@ labels! {
         NamespaceGone = "namespace_gone",
         /// Not written.
         Failed = "failed",
+        /// Too many waited.
+        LeftOut = "left_out",
     }
 
     /// What came of a try to deliver a webhook.

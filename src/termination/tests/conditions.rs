@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{
         Phase,
-        conditions::{ConditionReason as Reason, ConditionType as Type},
+        conditions::{ConditionReason as Reason, ConditionType as Type, find},
     },
     termination::{
         answer::{Call, Failure, Look, Suspicion},
@@ -192,6 +192,18 @@ fn states() -> Vec<(&'static str, Bench, Phase, Kstatus)> {
             Current,
         ),
         (
+            "delivery panicked",
+            tried(vec![WebhookAnswer::Panicked]),
+            Phase::Terminated,
+            Current,
+        ),
+        (
+            "delivery panicked to the end",
+            tried(vec![WebhookAnswer::Panicked; 10]),
+            Phase::Terminated,
+            Current,
+        ),
+        (
             "endpoint gone",
             tried(vec![failed_try(), WebhookAnswer::Gone]),
             Phase::Terminated,
@@ -290,6 +302,7 @@ fn every_state_of_the_table_is_reached() {
                 "False EndpointGone",
                 "False EndpointRemoved",
                 "Unknown Pending",
+                "Unknown InternalError",
                 "-",
             ],
         ),
@@ -358,4 +371,28 @@ fn a_spec_that_is_refused_ends() {
         done.status,
         "a final outcome stays"
     );
+}
+
+#[test]
+fn a_delivery_that_panics_is_a_failed_try_with_a_long_rest_and_says_so() {
+    let bench = tried(vec![WebhookAnswer::Panicked]);
+    let said = find(&bench.status.conditions, Type::WebhookDelivered).unwrap();
+    assert_eq!(
+        (said.status.as_str(), said.reason.as_str()),
+        ("Unknown", "InternalError")
+    );
+    let webhook = &bench.status.webhooks[0];
+    assert_eq!((webhook.attempts, webhook.last_status), (1, None));
+    let rest = webhook.next_attempt_time.as_ref().unwrap().0.duration_since(bench.now);
+    assert!(rest.as_secs() >= 150, "{rest:?}");
+    let over = tried(vec![WebhookAnswer::Panicked; 10]);
+    let said = find(&over.status.conditions, Type::WebhookDelivered).unwrap();
+    assert_eq!(
+        (said.status.as_str(), said.reason.as_str()),
+        ("False", "DeliveryFailed")
+    );
+    assert!(over.status.is_settled());
+    let well = tried(vec![WebhookAnswer::Panicked, WebhookAnswer::Accepted { status: 204 }]);
+    let said = find(&well.status.conditions, Type::WebhookDelivered).unwrap();
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("True", "Delivered"));
 }

@@ -86,7 +86,8 @@ impl Run {
                 return;
             };
             self.pass_to(due.unwrap_or(self.bench.now));
-            let answer = match self.chance.pick(5) {
+            let answer = match self.chance.pick(6) {
+                5 => WebhookAnswer::Panicked,
                 4 => WebhookAnswer::Gone,
                 3 => WebhookAnswer::Removed,
                 1 | 2 => WebhookAnswer::Failed {

@@ -13,6 +13,40 @@ use tokio::{
 use super::lifecycle_stage::seconds;
 use crate::stage::{SIGNING_KEY, Stage, verdict};
 
+/// A lease of 3 s: a leader that was killed is followed that much later.
+pub(super) const SHORT_LEASE: [&str; 3] = [
+    "--leader-elect-lease-duration=3s",
+    "--leader-elect-renew-deadline=2s",
+    "--leader-elect-retry-period=500ms",
+];
+/// The health port of a program that runs.
+pub(super) mod probe {
+    use super::*;
+
+    /// Where it listens, as it says in its logs.
+    pub(crate) async fn address(process: &Process) -> String {
+        let health = |line: &str| -> Option<String> {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let field = line.get("health").or_else(|| line["fields"].get("health"))?;
+            Some(field.as_str()?.to_owned())
+        };
+        let line = process.wait_for_line(|line| health(line).is_some(), seconds(30)).await;
+        health(&line.unwrap()).unwrap()
+    }
+
+    /// Status and body of a path.
+    pub(crate) async fn get(address: &str, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+        (status, body)
+    }
+}
+
 /// The operator's program, on a stage.
 pub(super) struct Program {
     pub(super) process: Process,
@@ -20,7 +54,12 @@ pub(super) struct Program {
 }
 
 impl Program {
+    /// Starts it with a lease that a test can wait for.
     pub(super) fn start(stage: &Stage<'_>, log_filter: &str) -> Self {
+        Self::start_with(stage, log_filter, &SHORT_LEASE)
+    }
+
+    pub(super) fn start_with(stage: &Stage<'_>, log_filter: &str, flags: &[&str]) -> Self {
         let kubeconfig = stage.cluster.kubeconfig(&stage.operator, &stage.namespace).unwrap();
         let logs = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_guest-termination-operator"));
@@ -29,6 +68,7 @@ impl Program {
             .args(["--webhook-allow-cidr", "127.0.0.0/8", "--health-address", "127.0.0.1:0"])
             .args(["--log-filter", log_filter])
             .args(["--namespace", &stage.namespace])
+            .args(flags)
             .arg("--kubeconfig")
             .arg(kubeconfig);
         let process = Process::spawn("operator", &command, logs.path()).unwrap();
@@ -37,24 +77,7 @@ impl Program {
 
     /// Status and body of a path of its health port.
     pub(super) async fn get(&self, path: &str) -> (u16, String) {
-        let health = |line: &str| -> Option<String> {
-            let line: Value = serde_json::from_str(line).ok()?;
-            let field = line.get("health").or_else(|| line["fields"].get("health"))?;
-            Some(field.as_str()?.to_owned())
-        };
-        let line = self
-            .process
-            .wait_for_line(|line| health(line).is_some(), seconds(30))
-            .await
-            .unwrap();
-        let mut stream = TcpStream::connect(health(&line).unwrap()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
-        (status, body)
+        probe::get(&probe::address(&self.process).await, path).await
     }
 
     pub(super) async fn ready(&self) {
@@ -68,7 +91,7 @@ impl Program {
     }
 
     /// The audit lines, which have standard output to themselves.
-    fn audit(&self) -> Vec<Value> {
+    pub(super) fn audit(&self) -> Vec<Value> {
         let lines = self.process.stdout();
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

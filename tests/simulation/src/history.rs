@@ -1,14 +1,113 @@
 //! What happened in a run, in order: what the oracle judges, what the trace prints, and what the replay's hash covers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
+use bytes::Bytes;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
+
+use crate::oracle::{Oracle, Violation};
 
 /// One process of the operator: every start is another one, whichever replica it is of.
 pub type Process = u32;
 
 /// The number of a request in its run, across all servers.
 pub type Ordinal = u64;
+
+/// Everything that happened so far, judged as it comes in.
+pub struct History {
+    records: Vec<Record>,
+    hasher: DefaultHasher,
+    oracle: Oracle,
+    violation: Option<Violation>,
+}
+
+impl History {
+    /// Nothing yet.
+    pub fn new(oracle: Oracle) -> Self {
+        Self {
+            records: Vec::new(),
+            hasher: DefaultHasher::new(),
+            oracle,
+            violation: None,
+        }
+    }
+
+    /// Something happened.
+    pub fn push(&mut self, at: Duration, what: What) {
+        at.hash(&mut self.hasher);
+        what.cover(&mut self.hasher);
+        let record = Record { at, what };
+        if self.violation.is_none() {
+            self.violation = self.oracle.see(&record).err();
+        }
+        self.records.push(record);
+    }
+
+    /// Bytes that a process wrote: they belong to what a replay must repeat.
+    pub fn cover(&mut self, bytes: &[u8]) {
+        self.hasher.write(bytes);
+    }
+
+    /// The run is over: what must hold at the end is judged.
+    pub fn finish(&mut self, at: Duration) {
+        if self.violation.is_none() {
+            self.violation = self.oracle.finish(at).err();
+        }
+    }
+
+    /// The first thing that should not have happened.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Everything, in order.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The same for the same run, and for no other.
+    pub fn hash(&self) -> u64 {
+        self.hasher.finish()
+    }
+}
+
+impl What {
+    /// What a replay must repeat of it. The bytes of audit lines are covered where they are seen.
+    fn cover(&self, hasher: &mut impl Hasher) {
+        std::mem::discriminant(self).hash(hasher);
+        match self {
+            Self::Started { process, replica } => (process, replica).hash(hasher),
+            Self::Killed { process } | Self::Stopping { process } | Self::Audit { process, .. } => process.hash(hasher),
+            Self::Ended { process, error } => (process, error).hash(hasher),
+            Self::Asked {
+                ordinal,
+                process,
+                server,
+                line,
+                body,
+                wall,
+            } => (ordinal, process, server, line, body, wall).hash(hasher),
+            Self::Stored { ordinal, before, after } => (ordinal, before.is_some(), after.is_some()).hash(hasher),
+            Self::Vendor { ordinal, .. } | Self::Webhook { ordinal, .. } => ordinal.hash(hasher),
+            Self::Token { ordinal, status } => (ordinal, status).hash(hasher),
+            Self::Answered {
+                ordinal,
+                status,
+                intact,
+            } => (ordinal, status, intact).hash(hasher),
+            Self::Life(life) => (life.at, &life.guest, life.life).hash(hasher),
+            Self::Log { text } => text.hash(hasher),
+            Self::Calm => {}
+            Self::World(what) => what.hash(hasher),
+        }
+    }
+}
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -54,8 +153,12 @@ pub enum What {
         process: Process,
         /// Whom.
         server: Server,
-        /// The method and the path with its query.
+        /// The method and the URI: absolute, but for the API server.
         line: String,
+        /// The body.
+        body: Bytes,
+        /// The wall clock of the process that asked.
+        wall: Timestamp,
     },
     /// The API server stored a change of an object, whoever asked for it.
     Stored {
@@ -80,6 +183,8 @@ pub enum What {
         /// The answer's status.
         status: u16,
     },
+    /// A life of a guest began or ended.
+    Life(crate::vendor::Life),
     /// The webhook receiver took a delivery in.
     Webhook {
         /// The request.
@@ -93,6 +198,8 @@ pub enum What {
         ordinal: Ordinal,
         /// The answer's status; `None` if the connection failed.
         status: Option<u16>,
+        /// It is the very answer that the server gave, and all of it.
+        intact: bool,
     },
     /// A line of a process's audit log.
     Audit {
@@ -101,6 +208,13 @@ pub enum What {
         /// The line.
         line: Arc<Value>,
     },
+    /// A line of some process's log.
+    Log {
+        /// The text.
+        text: String,
+    },
+    /// From here on nothing goes wrong any more: every fault has ended, and nobody changes anything.
+    Calm,
     /// Something in the world changed that is no request: a guest came back, an outage began, a clock jumped.
     World(String),
 }

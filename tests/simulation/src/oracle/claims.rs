@@ -1,0 +1,151 @@
+//! An outcome is written: I4, at that moment.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    Invariant, Oracle, Verdict,
+    books::{GuestCall, Request},
+    endings::write_of,
+    lives::is_failure,
+    read::{is_true, text},
+    violation,
+};
+use crate::{
+    history::Ordinal,
+    vendor::{Operation, Told},
+};
+
+impl Oracle {
+    /// I4, when an outcome is written.
+    ///
+    /// A success rests on an answer that reached the writing process: of this object's own call that it was applied, or
+    /// one, made after the object was created, that showed the session gone while it was gone, through the host of the
+    /// pinned connection and not before that connection was there. `not.found` shows that only where a guest had been
+    /// shown through the connection before, the object had an attempt, or the user's `trust: Always` says so.
+    ///
+    /// A failure without doubt: no call of this object ended any life. With doubt: the last look of the writing process
+    /// saw a life active that no call of this object has ended. Tolerated: the wall clock of the process jumped ahead
+    /// between the last call and that look, so the 60 s that effects may lag had not passed.
+    pub(super) fn claims(&self, ordinal: Option<Ordinal>, by: Option<Request>, after: &Value) -> Verdict {
+        let Some(object) = self.books.objects.get(text(after, &["metadata", "uid"])) else {
+            return Ok(());
+        };
+        let (Some(by), None, true) = (by, &object.end, is_true(after, &["status", "finished"])) else {
+            return Ok(());
+        };
+        let fail = |sentence: String| {
+            Err(violation(
+                Invariant::I4,
+                object,
+                format!("{}: {sentence}", write_of(ordinal)),
+            ))
+        };
+        let outcome = text(after, &["status", "outcome"]);
+        if !object.told.contains(&(by.process, outcome.to_owned())) {
+            let sentence = format!("{}: {outcome} is written without its audit line", write_of(ordinal));
+            return Err(violation(Invariant::I9, object, sentence));
+        }
+        if outcome == "DeadlineExceeded" {
+            self.overdue(ordinal, by, object, after)?;
+        }
+        let doubt = object.may_have_applied
+            || object.current_attempt.is_some()
+            || is_true(after, &["status", "mayHaveApplied"]);
+        let host = text(after, &["status", "connection", "host"]);
+        let key = (by.process, host.to_owned(), object.guest.clone());
+        let heard = self.books.heard.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let heard: Vec<(Ordinal, &GuestCall)> = heard
+            .iter()
+            .filter_map(|ordinal| Some((*ordinal, self.books.calls.get(ordinal)?)))
+            .collect();
+        match outcome {
+            "Terminated" | "AlreadyTerminated" => {
+                let by_response = text(after, &["status", "audit", "confirmedBy"]) == "Response";
+                let connection = text(after, &["status", "connection", "uid"]);
+                let since = self
+                    .books
+                    .connections
+                    .get(connection)
+                    .map_or(Duration::ZERO, |one| one.created);
+                let shows = |call: &GuestCall| {
+                    let own_call = call
+                        .owner
+                        .as_ref()
+                        .is_some_and(|(uid, id)| *uid == object.uid && id.is_some());
+                    let Some((heard, taken)) = call.heard.zip(call.taken) else {
+                        return false;
+                    };
+                    let recent = call.sent.at >= object.created && call.sent.at >= since;
+                    match heard.told {
+                        Told::Applied => own_call && outcome == "Terminated",
+                        _ if by_response || !recent => false,
+                        _ if call.operation == Operation::Terminate && !own_call => false,
+                        _ => heard.gone() && !taken.active,
+                    }
+                };
+                if !heard.iter().any(|(_, call)| shows(call)) {
+                    let sentence = format!(
+                        "{outcome} is written by process {}, and no answer that it heard through {host:?} shows it",
+                        by.process
+                    );
+                    return fail(sentence);
+                }
+                let own = object.lives.last();
+                if let (Some((life, _, call)), "AlreadyTerminated") = (own, outcome) {
+                    return fail(format!(
+                        "it says that nothing of it ended the session, and #{call} ended life {life}"
+                    ));
+                }
+                if outcome == "Terminated" && object.attempts.is_empty() {
+                    return fail("it says Terminated, and it never had an attempt".to_owned());
+                }
+            }
+            "Unconfirmed" if !doubt => return fail("it says Unconfirmed, and there was no doubt".to_owned()),
+            _ if is_failure(outcome) => {
+                if !doubt {
+                    return match object.lives.last() {
+                        Some((life, _, call)) => fail(format!(
+                            "it says {outcome} without doubt, and #{call} ended life {life}"
+                        )),
+                        None => Ok(()),
+                    };
+                }
+                let mut looks = heard.iter().rev().filter(|(_, call)| {
+                    let others = call.owner.as_ref().is_some_and(|(uid, _)| *uid != object.uid);
+                    call.operation == Operation::Observe && call.sent.at >= object.created && !others
+                });
+                let active = |call: &GuestCall| call.heard.is_some_and(|heard| heard.told == Told::Active);
+                // Of several objects about one guest, nobody knows whose look it was.
+                let look = looks.find(|(_, call)| call.owner.is_some() || active(call));
+                let Some((look, call)) = look else {
+                    return fail(format!(
+                        "it says {outcome} with a call in doubt, and process {} never looked",
+                        by.process
+                    ));
+                };
+                if !active(call) {
+                    return fail(format!(
+                        "it says {outcome} with a call in doubt, and the last look #{look} did not say active"
+                    ));
+                }
+                let life = call.taken.and_then(|taken| taken.life);
+                let ended = object.lives.iter().find(|(ended, ..)| Some(*ended) == life);
+                let in_time = |own: &Ordinal| {
+                    self.books
+                        .calls
+                        .get(own)
+                        .is_none_or(|own| !own.sent.ran_ahead(call.sent))
+                };
+                if let Some((life, _, own)) = ended.filter(|(_, _, own)| in_time(own)) {
+                    return fail(format!(
+                        "it says {outcome}; #{look} saw life {life} active, and #{own} ended it"
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
