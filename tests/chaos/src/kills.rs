@@ -31,6 +31,12 @@ use crate::{
 
 /// The longest life of a process whose moment does not come.
 const LONGEST_LIFE: Duration = Duration::from_secs(3);
+/// Of several processes one leads; a leader that was killed is followed within 3 s and a look.
+const ELECTION: [&str; 3] = [
+    "--leader-elect-lease-duration=3s",
+    "--leader-elect-renew-deadline=2s",
+    "--leader-elect-retry-period=500ms",
+];
 /// A life that is long enough to give up what the dead left open.
 pub const RESPITE: Duration = Duration::from_secs(26);
 /// After so many kills the tokens die too.
@@ -51,7 +57,7 @@ pub struct Options {
     /// each process first of all, and given up only by one that has lived for 20 s: where none does, those looks become
     /// all that is done, and the kills meet nothing else.
     pub respite_every: usize,
-    /// Processes of the operator at the same time.
+    /// Processes of the operator at the same time; of several one is elected to lead.
     pub replicas: usize,
     /// How long the objects may take to settle once nobody is killed any more.
     pub settle_within: Duration,
@@ -225,9 +231,13 @@ struct Run<'a, 'b> {
 impl Run<'_, '_> {
     async fn all(&mut self, tell: &impl Fn(&str)) -> anyhow::Result<Report> {
         let (stage, options) = (self.stage, self.options);
+        let mut launch = stage.launch.clone();
+        if options.replicas > 1 {
+            launch.flags = ELECTION.map(str::to_owned).to_vec();
+        }
         let mut operators = Vec::new();
         for _ in 0..options.replicas {
-            operators.push(stage.operate()?);
+            operators.push(stage.operate_as(&launch)?);
         }
         // Enough for a beginning; the rest comes while processes die, so that none of them is idle.
         let first = options.objects.div_ceil(16);
@@ -246,16 +256,18 @@ impl Run<'_, '_> {
             if kill.is_multiple_of(KILLS_PER_REVOCATION) {
                 stage.simulator.revoke_tokens(&RevokeTokens::default());
             }
-            operators.push(stage.operate()?);
+            operators.push(stage.operate_as(&launch)?);
             self.progress(kill, tell);
         }
         let killing = self.began.elapsed();
         tell(&format!("{} kills; waiting for all to settle", options.count));
         let settling = stage.settled(options.settle_within).await?;
-        stage.quiet(options.quiet).await?;
+        let quiet = stage.quiet(options.quiet).await;
         self.end(operators).await?;
+        let verdict = stage.judge(&Rules::default()).await?;
+        quiet?;
         Ok(Report {
-            verdict: stage.judge(&Rules::default()).await?,
+            verdict,
             seed: options.seed,
             kills: std::mem::take(&mut self.kills),
             killing,

@@ -66,7 +66,7 @@ struct Kills {
     /// Calls that the vendor allows in a minute.
     #[arg(long, default_value_t = 1200)]
     allowance: u32,
-    /// Processes of the operator at the same time.
+    /// Processes of the operator at the same time; of several one is elected to lead.
     #[arg(long, default_value_t = 1)]
     replicas: usize,
     /// A build of the operator to be killed, instead of the one that is in this program.
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         // Neither may run inside of another runtime.
         Action::Operator {
             command: cli::Command::Run(options),
-        } => run::run(&options),
+        } => return run::run(&options).unwrap_or_else(fail),
         Action::Operator { .. } => Err(anyhow::anyhow!("only `run` is of use here")),
         Action::Paced(options) => paced::run(&options),
         Action::Scenarios { names, short, operator } => {
@@ -92,11 +92,13 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("chaos: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(error),
     }
+}
+
+fn fail(error: anyhow::Error) -> ExitCode {
+    eprintln!("chaos: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -13,7 +13,7 @@ use super::{Findings, Ground};
 use crate::{
     judge::Rules,
     operator::{Launch, Operator},
-    stage::Stage,
+    stage::{ALONE, Stage},
 };
 
 /// Calls in flight.
@@ -29,7 +29,7 @@ async fn busy<'a>(ground: &Ground<'a>, name: &str) -> anyhow::Result<(Stage<'a>,
     stage.connect(connection).await?;
     let operator = stage.operate_as(&Launch {
         // Half of them are for one connection at most.
-        flags: vec!["--workers".to_owned(), (2 * IN_FLIGHT).to_string()],
+        flags: vec![ALONE.to_owned(), format!("--workers={}", 2 * IN_FLIGHT)],
         ..stage.launch.clone()
     })?;
     operator.ready().await?;

@@ -46,8 +46,9 @@ pub async fn black_hole(ground: Ground<'_>) -> anyhow::Result<Findings> {
     let began = Instant::now();
     stage.create(10).await?;
     let first = Stage::name_of(1);
-    let picked_up = tokio::time::timeout(timeout * 3, stage.happens(Operation::Observe, Moment::Received, &first));
-    picked_up.await??;
+    stage
+        .happens_within(Operation::Observe, Moment::Received, &first, timeout * 3)
+        .await?;
     let silent = began.elapsed();
     // Five seconds later by its own clock, and then a LIST; the rest is for a busy machine.
     ensure!(

@@ -50,7 +50,10 @@ const SECRETS: [(&str, &str); 6] = [
 pub const OPERATOR: &str = "guest-termination-operator";
 /// Objects that are created at the same time.
 const CREATORS: usize = 8;
+/// The operator is the only one: it need not wait for the lease of one that was killed.
+pub const ALONE: &str = "--leader-elect=false";
 const ROLE: &str = include_str!("../../../../docs/install/rbac-namespace.yaml");
+const LEASE_ROLE: &str = include_str!("../../../../docs/install/leader-election.yaml");
 
 /// A namespace with everything that the operator needs, and the operator's processes.
 pub struct Stage<'a> {
@@ -133,7 +136,8 @@ impl<'a> Stage<'a> {
         simulator.set_webhook(&WebhookEndpoint::new("analytics", SIGNING_KEY))?;
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
             "metadata": {"name": OPERATOR, "namespace": namespace}});
-        let role = ROLE.replace(&format!("namespace: {OPERATOR}"), &format!("namespace: {namespace}"));
+        let role = format!("{ROLE}\n---\n{LEASE_ROLE}")
+            .replace(&format!("namespace: {OPERATOR}"), &format!("namespace: {namespace}"));
         cluster
             .apply_yaml(&format!("{account}\n---\n{role}"), &namespace)
             .await?;
@@ -153,7 +157,7 @@ impl<'a> Stage<'a> {
             namespace: Some(namespace.clone()),
             log_filter: "info".to_owned(),
             watch_timeout: None,
-            flags: Vec::new(),
+            flags: vec![ALONE.to_owned()],
         };
         // The namespace is nobody else's, so the folder is neither.
         let logs = cluster.data_dir().join(&namespace);
@@ -363,6 +367,8 @@ impl<'a> Stage<'a> {
             lives,
             leaks,
         };
+        // Beside the logs, for whoever has to find out what a violation means.
+        std::fs::write(self.logs.join("ledger.json"), serde_json::to_vec(&evidence.ledger)?)?;
         let rules = Rules {
             allowance: rules.allowance.or(Some(self.allowance.into())),
             ..rules.clone()
