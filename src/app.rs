@@ -11,7 +11,7 @@ use crate::{
     clock::{Reading, SharedClock},
     cluster::{Cluster, Compatibility, Publisher},
     controller::{
-        dispatch, keeper, moments,
+        dispatch, keeper, leader, moments,
         notices::{self, Notices},
         settings::{Chance, Leadership, Settings},
         shared::{Shared, State},
@@ -149,6 +149,7 @@ pub async fn run(
         chance,
         leadership,
         stopping: stopping.clone(),
+        drained: CancellationToken::new(),
         signing_keys: SigningKeysCache::default(),
         notices: Notices::default(),
         work: Default::default(),
@@ -173,9 +174,26 @@ pub async fn run(
     );
     tasks.spawn("the publisher of Events", notices::run(shared.clone()));
     tasks.spawn_draining("the keeper of the connections", keeper::run(shared.clone()));
+    // Nobody runs for leader who could not work yet. The lease is renewed as long as anything is under way, and released
+    // then.
+    let (known, drained, released) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
+    let (left, candidate) = (
+        released.clone(),
+        leader::run(shared.clone(), known.clone(), drained.clone()),
+    );
+    tasks.spawn("the leader election", async move {
+        candidate.await;
+        left.cancel();
+        std::future::pending().await
+    });
     let works = shared.clone();
     tasks.spawn_draining("the dispatcher", async move {
         let shared = works;
+        let _drained = shared.drained.clone().drop_guard();
         // Nothing begins before everything is known: objects with an open intent come before all other work.
         let both = async { terminations.await.is_ok() && connections.await.is_ok() };
         tokio::select! {
@@ -185,7 +203,8 @@ pub async fn run(
             all = both => if !all { return shared.stopping.cancelled().await },
         }
         listed.ready();
-        tracing::info!("the open work is listed; the operator works");
+        known.cancel();
+        tracing::info!("the open work is listed");
         dispatch::run(shared).await;
     });
     tokio::select! {
@@ -193,13 +212,19 @@ pub async fn run(
         () = stopping.cancelled() => {}
         ended = tasks.first_end() => return Err(ended),
     }
-    let drained = tasks.drain().await;
+    let ended = tasks.drain().await;
+    drained.cancel();
+    tokio::select! {
+        biased;
+        () = released.cancelled() => {}
+        ended = tasks.first_end() => return Err(ended),
+    }
     tokio::select! {
         biased;
         () = shared.notices.all_published() => {}
         () = shared.clock.sleep(LAST_EVENTS) => {}
     }
-    drained
+    ended
 }
 
 /// Waits until the cluster stores every field that this version writes: without the intent's field, an intent would be

@@ -2,7 +2,8 @@
 //! objects.
 //!
 //! * [`api`]: the kinds. Without the default feature `operator` this is all there is, for other controllers to use.
-//! * `termination` and `schedule`: the pure cores; what to do with one object, and whose turn it is.
+//! * `termination`, `schedule` and `leadership`: the pure cores; what to do with one object, whose turn it is, and which
+//!   replica leads.
 //! * `controller`: the shell around them; the only place that knows all sides.
 //! * `genesys`, `webhook`, `cluster`, `telemetry`: the sides: the vendor, the webhook endpoints, the API server, and
 //!   those who watch the operator.
@@ -25,6 +26,8 @@ pub mod cluster;
 pub mod controller;
 #[cfg(feature = "operator")]
 pub mod genesys;
+#[cfg(feature = "operator")]
+pub mod leadership;
 #[cfg(feature = "operator")]
 pub mod schedule;
 #[cfg(feature = "operator")]

@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod crd;
+mod election;
 pub mod run;
 
 use std::path::PathBuf;

@@ -14,7 +14,8 @@ use crate::{
     app::{self, Seams, Telemetry},
     clock::{SharedClock, SystemClock},
     cluster::{ClientOptions, connect},
-    controller::settings::{Leadership, Settings},
+    controller::settings::Settings,
+    leadership::spans::Spans,
     telemetry::{
         audit::AuditLog,
         health::Health,
@@ -26,6 +27,7 @@ use crate::{
     webhook::guard::GuardPolicy,
 };
 
+use super::election::ElectionOptions;
 /// How long the end of the process waits for workers that are held up.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,8 @@ pub struct Options {
     /// Allow webhooks to addresses of this network that are not public. May be given several times.
     #[arg(long = "webhook-allow-cidr", env = "WEBHOOK_ALLOW_CIDR", value_parser = networks)]
     webhook_allow_cidrs: Vec<Networks>,
+    #[command(flatten)]
+    election: ElectionOptions,
 }
 
 /// Networks, separated by commas. None in an empty text: an empty value in a Deployment means unset.
@@ -78,7 +82,7 @@ fn networks(text: &str) -> Result<Networks, String> {
 }
 
 /// A switch, as people write it in a Deployment. Empty means off.
-fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "" | "false" | "0" | "no" | "off" => Ok(false),
@@ -111,6 +115,7 @@ impl Options {
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     // One provider for the whole process, chosen before anybody else could choose another.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let spans = options.election.spans()?;
     let clock = SystemClock::shared();
     let (metrics, registry) = Metrics::new(&clock);
     let _logs = logs::init(options.log_format, &options.log_filter, metrics.log_lines_dropped())?;
@@ -119,7 +124,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let ended = runtime.block_on(serve(options, clock, metrics, registry));
+    let ended = runtime.block_on(serve(options, spans, clock, metrics, registry));
     let code = match ended {
         Ok(()) => {
             tracing::info!("stopped");
@@ -135,7 +140,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-async fn serve(options: &Options, clock: SharedClock, metrics: Metrics, registry: Registry) -> anyhow::Result<()> {
+async fn serve(
+    options: &Options,
+    spans: Spans,
+    clock: SharedClock,
+    metrics: Metrics,
+    registry: Registry,
+) -> anyhow::Result<()> {
     let health = Health::new();
     // Up before anything else: whoever probes must see why the operator is not ready.
     let mut server = health.serve(options.health_address, Arc::new(registry))?;
@@ -160,7 +171,8 @@ async fn serve(options: &Options, clock: SharedClock, metrics: Metrics, registry
             metrics,
             health,
         };
-        let (settings, leadership) = (options.settings(), Leadership::alone());
+        let leadership = options.election.leadership(spans, seams.kube.default_namespace());
+        let settings = options.settings();
         Ok(app::run(settings, seams, telemetry, leadership, &instance(), stopping).await?)
     };
     tokio::select! {

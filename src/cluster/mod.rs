@@ -7,6 +7,7 @@ mod call;
 mod client;
 mod compatibility;
 mod events;
+mod lease;
 mod objects;
 mod secrets;
 mod status;
@@ -25,8 +26,10 @@ pub use client::{
 };
 pub use compatibility::Compatibility;
 pub use events::{Notice, NoticeKind, Publisher, REPORTING_CONTROLLER, Regarding};
+pub use lease::LeaseWrite;
 pub use secrets::{Defect, Secret, SecretError, SecretVersion};
 pub use status::StatusWrite;
+pub(crate) use text::is_object_name;
 pub use watch::{Identity, Jitter, PAGE_SIZE, WATCH_TIMEOUT_SECONDS, WatchEvent, WatchSettings};
 
 /// A client of the API server, and the clock that its calls are bounded by. Cheap to clone.

@@ -27,7 +27,7 @@ pub(super) fn clean(text: &str, max: usize) -> String {
 /// Whether an object of this name can exist: a DNS subdomain (RFC 1123), as the API server demands.
 ///
 /// Names from a spec end up in a URL's path, so a name that is none must never get there.
-pub(super) fn is_object_name(name: &str) -> bool {
+pub(crate) fn is_object_name(name: &str) -> bool {
     let edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.len() <= 253
         && name.bytes().all(|byte| edge(&byte) || byte == b'-' || byte == b'.')

@@ -103,6 +103,8 @@ pub struct Connection {
     pub write_not_before: Moment,
     /// When its status was last written.
     pub written: Option<Moment>,
+    /// Writes of its status in a row, each less than a minute after the one before.
+    pub writes_in_a_row: u32,
     /// Calls were made since then.
     pub used: bool,
 }
@@ -147,6 +149,7 @@ impl Connection {
             broken: None,
             write_not_before: Moment::ZERO,
             written: None,
+            writes_in_a_row: 0,
             used: false,
             object: Arc::new(object),
         })
@@ -419,3 +422,6 @@ pub(super) struct Visible {
     token_expires: Option<Timestamp>,
     token_retry_at: Option<Moment>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,16 @@ impl Connections {
         Some((name, change))
     }
 
+    /// Forgets whatever was found out about the connections: they are as their objects say. Gives their names back.
+    pub fn start_anew(&mut self, allow_insecure: bool) -> Vec<ConnectionName> {
+        for connection in self.by_name.values_mut() {
+            if let Some(anew) = Connection::new(connection.object.as_ref().clone(), allow_insecure) {
+                *connection = anew;
+            }
+        }
+        self.by_name.keys().cloned().collect()
+    }
+
     /// A connection is there and cannot be read.
     pub fn cannot_read(&mut self, name: ConnectionName) {
         self.unreadable.insert(name);

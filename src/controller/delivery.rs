@@ -178,6 +178,8 @@ impl Shared {
             keys,
             timeout: Duration::from_secs(u64::try_from(endpoint.timeout_seconds).unwrap_or(15).max(1)),
         };
+        // The keys may have been long in coming. What has left is recorded, whoever leads then.
+        self.term()?;
         let attempted = deliver::deliver(&self.http, self.clock.as_ref(), &self.settings.guard, &message).await;
         let (result, answer) = match attempted {
             deliver::Attempted::Delivered { status } => (WebhookResult::Accepted, WebhookAnswer::Accepted { status }),

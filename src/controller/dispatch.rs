@@ -1,4 +1,5 @@
-//! Giving turns: to objects, as the queue says, and to webhooks, as the outbox says.
+//! Giving turns: to objects, as the queue says, and to webhooks, as the outbox says. A replica that does not lead gives
+//! none, but for what is left to be told of what it began.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -13,20 +14,45 @@ use super::{
     shared::{Shared, State},
 };
 use crate::{
-    schedule::{Moment, Uid, outbox::Delivery, queue::Turn},
+    schedule::{
+        Moment, Uid,
+        outbox::Delivery,
+        queue::{Counts, Turn},
+    },
     telemetry::metrics::{BreakerState, QueueState},
     termination::{evolve::evolve, fact::Fact, records},
 };
 
 /// How often a stopping operator tries again to write what is kept.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause of one that stands by.
+const ARREARS_CAP: Duration = Duration::from_secs(30);
+
+/// What is left to be told by a process that does not lead (any more).
+struct Arrears {
+    /// There may be something.
+    look: bool,
+    next: Moment,
+    pause: Duration,
+}
+
+impl Default for Arrears {
+    fn default() -> Self {
+        Self {
+            look: true,
+            next: Moment::ZERO,
+            pause: DRAIN_PAUSE,
+        }
+    }
+}
 
 /// Gives turns until the operator stops, and then lets what is under way come to its end.
 pub async fn run(shared: Arc<Shared>) {
     let mut passes = JoinSet::new();
     let mut tries = JoinSet::new();
+    let mut arrears = Arrears::default();
     loop {
-        let pause = give_turns(&shared, &mut passes, &mut tries);
+        let pause = give_turns(&shared, &mut arrears, &mut passes, &mut tries);
         let timer = async {
             match pause {
                 Some(pause) => shared.clock.sleep(pause).await,
@@ -36,7 +62,10 @@ pub async fn run(shared: Arc<Shared>) {
         tokio::select! {
             biased;
             () = shared.stopping.cancelled() => break,
-            Some(done) = passes.join_next(), if !passes.is_empty() => supervise(done),
+            Some(done) = passes.join_next(), if !passes.is_empty() => {
+                supervise(done);
+                arrears.look = true;
+            }
             Some(done) = tries.join_next(), if !tries.is_empty() => supervise(done),
             () = shared.work.notified() => {}
             () = shared.jumped.notified() => shared.clock_jumped(),
@@ -47,12 +76,22 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 /// Starts whatever may start now, and says how long nothing else will be due.
-fn give_turns(shared: &Arc<Shared>, passes: &mut JoinSet<()>, tries: &mut JoinSet<()>) -> Option<Moment> {
+fn give_turns(
+    shared: &Arc<Shared>,
+    arrears: &mut Arrears,
+    passes: &mut JoinSet<()>,
+    tries: &mut JoinSet<()>,
+) -> Option<Moment> {
     let moment = shared.moment();
     let mut state = shared.lock();
+    // Under the lock, as a term begins under it: these turns are of this term.
+    let Some(term) = shared.term() else {
+        return stand_by(shared, &mut state, moment, arrears, passes);
+    };
+    *arrears = Arrears::default();
     while passes.len() < shared.settings.workers {
         let Some(turn) = state.queue.next(moment) else { break };
-        passes.spawn(take_turn(shared.clone(), turn));
+        passes.spawn(take_turn(shared.clone(), turn, Some(term)));
     }
     while tries.len() < shared.settings.deliveries {
         let Some(delivery) = state.outbox.next(moment) else {
@@ -60,14 +99,7 @@ fn give_turns(shared: &Arc<Shared>, passes: &mut JoinSet<()>, tries: &mut JoinSe
         };
         tries.spawn(take_delivery(shared.clone(), delivery));
     }
-    let counts = state.queue.counts();
-    shared.metrics.queue(QueueState::Ready, counts.ready + counts.waiting);
-    shared.metrics.queue(QueueState::Waiting, counts.timed);
-    shared.metrics.breakers(BreakerState::Open, counts.broken);
-    shared
-        .metrics
-        .breakers(BreakerState::Closed, counts.lanes - counts.broken);
-    shared.metrics.in_flight(counts.running);
+    show(shared, state.queue.counts());
     let turn = (passes.len() < shared.settings.workers)
         .then(|| state.queue.next_due(moment))
         .flatten();
@@ -79,6 +111,52 @@ fn give_turns(shared: &Arc<Shared>, passes: &mut JoinSet<()>, tries: &mut JoinSe
         (turn, delivery) => turn.or(delivery),
     };
     due.map(|due| due.saturating_sub(moment))
+}
+
+fn show(shared: &Shared, counts: Counts) {
+    shared.metrics.queue(QueueState::Ready, counts.ready + counts.waiting);
+    shared.metrics.queue(QueueState::Waiting, counts.timed);
+    shared.metrics.breakers(BreakerState::Open, counts.broken);
+    shared
+        .metrics
+        .breakers(BreakerState::Closed, counts.lanes - counts.broken);
+    shared.metrics.in_flight(counts.running);
+}
+
+/// Begins nothing, and brings to its end what was begun: answers that are not in the statuses yet are written, and what
+/// left the watch is forgotten. Says how long nothing else will be due.
+fn stand_by(
+    shared: &Arc<Shared>,
+    state: &mut State,
+    moment: Moment,
+    arrears: &mut Arrears,
+    passes: &mut JoinSet<()>,
+) -> Option<Moment> {
+    if arrears.look && moment >= arrears.next {
+        let undone = state.index.undone();
+        arrears.look = !undone.is_empty();
+        arrears.next = moment + arrears.pause;
+        arrears.pause = (arrears.pause * 2).min(ARREARS_CAP);
+        claim(shared, state, &undone, passes);
+    }
+    // What waits here waits for the leader's turn, and is counted there.
+    let counts = Counts {
+        running: state.queue.counts().running,
+        ..Counts::default()
+    };
+    show(shared, counts);
+    arrears.look.then(|| arrears.next.saturating_sub(moment))
+}
+
+/// Turns without leave and without a term: whatever they find, they begin nothing.
+fn claim(shared: &Arc<Shared>, state: &mut State, uids: &[Uid], passes: &mut JoinSet<()>) {
+    for uid in uids {
+        if passes.len() < shared.settings.workers
+            && let Some(turn) = state.queue.claim(uid)
+        {
+            passes.spawn(take_turn(shared.clone(), turn, None));
+        }
+    }
 }
 
 /// A turn catches its own panics. What comes through is a bug of the dispatcher's, and the supervisor ends the process.
@@ -100,15 +178,10 @@ async fn drain(shared: &Arc<Shared>, mut passes: JoinSet<()>, mut tries: JoinSet
             if moment >= next_try {
                 next_try = moment + DRAIN_PAUSE;
                 let mut state = shared.lock();
-                for uid in state.index.keeping() {
-                    if passes.len() < shared.settings.workers
-                        && let Some(turn) = state.queue.claim(&uid)
-                    {
-                        passes.spawn(take_turn(shared.clone(), turn));
-                    }
-                }
+                let owing = state.index.owing();
+                claim(shared, &mut state, &owing, &mut passes);
             }
-            if passes.is_empty() && tries.is_empty() && shared.lock().index.keeping().is_empty() {
+            if passes.is_empty() && tries.is_empty() && shared.lock().index.owing().is_empty() {
                 return;
             }
             tokio::select! {
@@ -128,8 +201,8 @@ async fn drain(shared: &Arc<Shared>, mut passes: JoinSet<()>, mut tries: JoinSet
     }
 }
 
-async fn take_turn(shared: Arc<Shared>, turn: Turn) {
-    let mut pass = Pass::new(&shared, &turn);
+async fn take_turn(shared: Arc<Shared>, turn: Turn, term: Option<u64>) {
+    let mut pass = Pass::new(&shared, &turn, term);
     let next = guarded(&shared, &mut pass).await;
     shared.metrics.pass();
     finish(&shared, &turn.uid, pass.tokens, next);
@@ -186,9 +259,10 @@ fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
             state.queue.forget(uid);
             return;
         };
+        let connection = entry.connection();
         if entry.deleted {
             last_words = bury(shared, &mut state, uid, moment);
-        } else if entry.departed && entry.object.status.as_ref().is_some_and(|status| status.is_settled()) {
+        } else if entry.departed && !entry.owes() && (entry.status().is_settled() || shared.term().is_none()) {
             forget(&mut state, uid);
         } else if again {
             state.queue.wake(uid);
@@ -201,12 +275,9 @@ fn finish(shared: &Shared, uid: &Uid, unspent: u32, next: Next) {
                 None => state.queue.withdraw(uid),
             }
         }
+        shared.claim_no_outage_for_nobody(&mut state, &connection);
     }
-    // Not under the lock: a reader that stops reading stops the writer.
-    let now = shared.now();
-    for line in last_words {
-        let _ = shared.audit_line(now, &line);
-    }
+    shared.last_words(&last_words);
 }
 
 /// The end of an object that was deleted: its last audit lines, and a grace for the webhooks that it still owes.
@@ -221,7 +292,11 @@ fn bury(shared: &Shared, state: &mut State, uid: &Uid, moment: Moment) -> Vec<Ma
     if !status.is_finished() {
         lines.push(records::deleted(&entry.object, &status, now));
     } else if !status.is_settled() {
-        let until = deleted_at + shared.settings.pacing.deletion_grace;
+        // Nobody delivers who does not lead.
+        let grace = shared
+            .term()
+            .map_or(Duration::ZERO, |_| shared.settings.pacing.deletion_grace);
+        let until = deleted_at + grace;
         if moment < until {
             state.queue.wake_at(uid, until);
             return lines;

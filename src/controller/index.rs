@@ -253,6 +253,17 @@ impl Entry {
         pending.map(|webhook| webhook.name.clone()).collect()
     }
 
+    /// Whether something happened that is not in the status yet and that only this process can tell: an answer, or that
+    /// the call of an own intent did not leave.
+    pub fn owes(&self) -> bool {
+        let open = self
+            .object
+            .status
+            .as_ref()
+            .and_then(|status| status.current_attempt.as_ref());
+        self.memory.kept.is_some() || open.is_some_and(|open| self.memory.withheld.contains_key(&open.id))
+    }
+
     fn take(&mut self, object: GuestTermination, now: Reading) {
         self.request = Request::parse(&object).map(Arc::new);
         self.object = Arc::new(object);
@@ -363,6 +374,17 @@ impl Index {
             .unwrap_or_default()
     }
 
+    /// Whether an object that uses a connection is not finished.
+    pub fn has_open(&self, connection: &ConnectionName) -> bool {
+        let open = |uid| {
+            let status = self.entries.get(uid).map(|entry| entry.object.status.as_ref());
+            status.is_some_and(|status| status.is_none_or(|status| !status.is_finished()))
+        };
+        self.by_connection
+            .get(connection)
+            .is_some_and(|uids| uids.iter().any(open))
+    }
+
     /// Takes in what a read found that was begun when `before` was known. Unlike an event it is the last word, older or
     /// not, unless news came in between; and it is no part of a listing.
     pub fn read(&mut self, uid: &Uid, object: GuestTermination, before: &GuestTermination, now: Reading) {
@@ -375,11 +397,34 @@ impl Index {
         }
     }
 
-    /// The uids of the objects of which something is kept that is not durable yet.
-    pub fn keeping(&self) -> Vec<Uid> {
-        let keeps = |entry: &&Entry| entry.memory.kept.is_some() && !entry.deleted;
-        let keeping = self.entries.iter().filter(|(_, entry)| keeps(entry));
-        keeping.map(|(uid, _)| uid.clone()).collect()
+    /// The uids of the objects of which something is still to be told.
+    pub fn owing(&self) -> Vec<Uid> {
+        let owing = self.entries.iter().filter(|(_, entry)| entry.owes() && !entry.deleted);
+        owing.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// The uids of the objects that are more, or less, than what the watch shows: something is to be told of them, or they
+    /// left it, or they have to be read.
+    pub fn undone(&self) -> Vec<Uid> {
+        let undone = |entry: &Entry| entry.owes() || entry.deleted || entry.departed || entry.doubtful;
+        let undone = self.entries.iter().filter(|(_, entry)| undone(entry));
+        undone.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// Forgets what the vendor was asked before. Gives every uid back, those with an open intent first.
+    pub fn start_anew(&mut self) -> Vec<Uid> {
+        let mut order = Vec::new();
+        for (uid, entry) in &mut self.entries {
+            entry.memory.look = None;
+            entry.memory.asked = false;
+            entry.memory.reconsider = false;
+            entry.memory.failed_writes = 0;
+            let status = entry.object.status.as_ref();
+            let open = status.is_some_and(|status| status.current_attempt.is_some());
+            order.push((!open, uid.clone()));
+        }
+        order.sort();
+        order.into_iter().map(|(_, uid)| uid).collect()
     }
 
     /// Takes in a version that the watch told of.

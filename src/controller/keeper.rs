@@ -1,7 +1,7 @@
 //! Looking after the connections: their Secrets, their first token, their status.
 //!
 //! A connection that is ready costs nothing here: the passes that use it look at its Secrets themselves. One that is not
-//! is looked at every few seconds, by metadata alone, so that its repair is noticed.
+//! is looked at every few seconds, by metadata alone, so that its repair is noticed. Only the leader looks after them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, future::join_all};
 use tokio::task::JoinSet;
 
 use super::{
@@ -35,6 +35,9 @@ const WRITE_PAUSE: Duration = Duration::from_secs(5);
 /// How long a connection is left alone after a chore of it panicked.
 const PANIC_REST: Duration = Duration::from_secs(300);
 
+/// Writes of a connection's status in a row that need not wait: what a start brings, and a pause that comes with it.
+const FREE_WRITES: u32 = 4;
+
 /// What is to be done about a connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chore {
@@ -44,7 +47,11 @@ enum Chore {
     Status,
 }
 
-/// Looks after the connections until the operator stops.
+/// How long the end waits for the last statuses.
+const LAST_WRITES: Duration = Duration::from_secs(4);
+
+/// Looks after the connections until the operator has stopped. While it stops, what answers in flight say is still written:
+/// the next process reads a pause that the vendor asked for in the connection's status, and nowhere else.
 pub async fn run(shared: Arc<Shared>) {
     let mut jobs = JoinSet::new();
     let mut busy: BTreeSet<ConnectionName> = BTreeSet::new();
@@ -74,7 +81,7 @@ pub async fn run(shared: Arc<Shared>) {
         };
         tokio::select! {
             biased;
-            () = shared.stopping.cancelled() => break,
+            () = shared.drained.cancelled() => break,
             Some(done) = jobs.join_next(), if !jobs.is_empty() => match done {
                 Ok((name, chore, well)) => {
                     if !well {
@@ -91,8 +98,24 @@ pub async fn run(shared: Arc<Shared>) {
             () = timer => {}
         }
     }
-    // A status that is being written may as well arrive.
-    while jobs.join_next().await.is_some() {}
+    // A status that is being written may as well arrive, and the last answer's news is written.
+    let last_words = async {
+        while jobs.join_next().await.is_some() {}
+        loop {
+            let chores = plan(&shared, &mut None, |name| resting.contains_key(name));
+            let statuses = chores.iter().filter(|(_, chore)| *chore == Chore::Status);
+            join_all(statuses.map(|(name, _)| write_status(&shared, name))).await;
+            if !owes_a_pause(&shared, &resting) {
+                return;
+            }
+            shared.clock.sleep(CONFLICT_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = last_words => {}
+        () = shared.clock.sleep(LAST_WRITES) => {}
+    }
 }
 
 /// The chores that are due, and in `next` when the next one will be.
@@ -105,6 +128,13 @@ fn plan(
     let moment = now.monotonic;
     let mut chores = Vec::new();
     let mut states = [0; ConnectionState::ALL.len()];
+    if shared.term().is_none() {
+        // A standby asks nothing and writes nothing, and what it knows of the connections counts for nobody.
+        ConnectionState::ALL
+            .iter()
+            .for_each(|state| shared.metrics.connections(*state, 0));
+        return chores;
+    }
     let mut later = |due: Moment| *next = Some(next.map_or(due, |next| next.min(due)));
     let state = shared.lock();
     for (name, connection) in state.connections.iter() {
@@ -112,21 +142,23 @@ fn plan(
         if is_left_alone(name) {
             continue;
         }
-        if let Some(due) = secrets_due(connection, shared) {
+        // What is asked for now would serve nobody.
+        let stopping = shared.stopping.is_cancelled();
+        if !stopping && let Some(due) = secrets_due(connection, shared) {
             if due <= moment {
                 chores.push((name.clone(), Chore::Secrets));
                 continue;
             }
             later(due);
         }
-        if let Some(due) = token_due(connection) {
+        if !stopping && let Some(due) = token_due(connection) {
             if due <= moment {
                 chores.push((name.clone(), Chore::Token));
                 continue;
             }
             later(due);
         }
-        if connection.is_starved_by_the_vendor() {
+        if !stopping && connection.is_starved_by_the_vendor() {
             let due = connection.allowed_at + shared.settings.pacing.trial_cap;
             if due <= moment {
                 chores.push((name.clone(), Chore::Allowance));
@@ -157,6 +189,29 @@ fn plan(
         shared.metrics.connections(state, states[state as usize]);
     }
     chores
+}
+
+/// Whether a connection pauses and its status does not say so.
+fn owes_a_pause(shared: &Shared, resting: &BTreeMap<ConnectionName, Moment>) -> bool {
+    let moment = shared.moment();
+    let state = shared.lock();
+    let mut connections = state.connections.iter();
+    connections.any(|(name, connection)| {
+        let status = connection.object.status.as_ref();
+        let limit = status.and_then(|status| status.rate_limit.as_ref());
+        let said = limit.and_then(|limit| limit.paused_until.as_ref()).map(|until| until.0);
+        let pausing = connection.pausing(moment);
+        pausing.is_some() && said != pausing && !resting.contains_key(name)
+    })
+}
+
+/// How long the next write of a connection's status waits, urgent or not: what changes again and again, as when two
+/// processes each believe that they lead, must not become a storm.
+fn pause_between(writes_in_a_row: u32) -> Duration {
+    match writes_in_a_row {
+        0..FREE_WRITES => Duration::ZERO,
+        more => Duration::from_secs(1 << (more - FREE_WRITES).min(6)),
+    }
 }
 
 fn state_of(connection: &Connection) -> ConnectionState {
@@ -285,7 +340,13 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         connection.object = Arc::new(fresh);
     }
     match pause {
-        None => connection.written = Some(moment),
+        None => {
+            let spacing = shared.settings.pacing.connection_status;
+            let again = connection.written.is_some_and(|at| moment < at + spacing);
+            connection.writes_in_a_row = if again { connection.writes_in_a_row + 1 } else { 0 };
+            connection.write_not_before = moment + pause_between(connection.writes_in_a_row).min(spacing);
+            connection.written = Some(moment);
+        }
         Some(pause) => {
             connection.write_not_before = moment + pause;
             // A write that may have been applied, or met a newer object: what is at hand is not the last word.

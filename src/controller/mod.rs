@@ -3,7 +3,8 @@
 //! The way of one termination: [`watch`] sees the object and puts it in the [`index`]; [`dispatch`] gives it a turn when
 //! the queue says so; [`pass`] asks the core for the next step and carries it out, one effect at a time ([`vendor`] for
 //! the look and the call, [`findings`] for what their answers mean for the connection, [`record`] for every status write), until there is nothing to do now; [`delivery`] announces
-//! the end. [`keeper`] looks after the connections.
+//! the end. [`keeper`] looks after the connections. All of this but the watch happens on the replica that leads alone;
+//! [`leader`] takes part in the election.
 //!
 //! Why not `kube_runtime::Controller`: it picks the next object from a `HashSet` and polls its reconciles in a
 //! `HashMap`, both with a random hasher, so there is no order, no fairness between namespaces, no bound for one
@@ -18,6 +19,7 @@ pub mod dispatch;
 pub mod findings;
 pub mod index;
 pub mod keeper;
+pub mod leader;
 pub mod moments;
 pub mod notices;
 pub mod pass;
@@ -26,5 +28,6 @@ pub mod secrets;
 pub mod settings;
 pub mod shared;
 pub mod signing_keys;
+mod term;
 pub mod vendor;
 pub mod watch;

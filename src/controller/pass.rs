@@ -21,7 +21,7 @@ use crate::{
         end::refuse,
         evolve::evolve,
         fact::{End, Fact},
-        records,
+        records::{self, Record},
         request::Request,
     },
 };
@@ -59,6 +59,9 @@ pub(super) enum Flow {
 pub(super) struct Pass<'a> {
     pub(super) shared: &'a Shared,
     pub(super) uid: Uid,
+    /// The term that it belongs to: whatever it begins, it begins in that term or not at all. Without one it only brings to
+    /// its end what was begun.
+    term: Option<u64>,
     /// The connection whose lane let the pass through.
     pub(super) grant: Option<(ConnectionUid, Grant)>,
     /// Calls that it may still make.
@@ -76,11 +79,12 @@ pub(super) struct Sight {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(shared: &'a Shared, turn: &Turn) -> Self {
+    pub(super) fn new(shared: &'a Shared, turn: &Turn, term: Option<u64>) -> Self {
         let tokens = if turn.grant.is_some() { TOKENS_OF_A_PASS } else { 0 };
         Self {
             shared,
             uid: turn.uid.clone(),
+            term,
             grant: turn.grant.clone(),
             tokens,
             looked_in_vain: false,
@@ -99,6 +103,11 @@ impl<'a> Pass<'a> {
         Next::at(self.shared.moment() + Duration::from_secs(1))
     }
 
+    /// Whether this process leads, in the term that the pass belongs to.
+    pub(super) fn leads(&self) -> bool {
+        self.term.is_some() && self.term == self.shared.term()
+    }
+
     async fn step(&mut self) -> Flow {
         let Some(entry) = self.shared.lock().index.get(&self.uid).cloned() else {
             return Flow::Over(Next::default());
@@ -114,7 +123,7 @@ impl<'a> Pass<'a> {
         }
         let request = match &entry.request {
             Ok(request) => request.clone(),
-            Err(_) if entry.object.status.as_ref().is_some_and(|status| status.is_finished()) => {
+            Err(_) if !self.leads() || entry.object.status.as_ref().is_some_and(|status| status.is_finished()) => {
                 return Flow::Over(Next::default());
             }
             Err(invalid) => {
@@ -140,7 +149,13 @@ impl<'a> Pass<'a> {
             look: look.as_ref(),
             jitter: self.shared.chance.share(),
         };
-        match decide(&sight.request, &status, &seen, now, &self.shared.settings.policy) {
+        let step = decide(&sight.request, &status, &seen, now, &self.shared.settings.policy);
+        // The call of an own intent goes to the fence, which takes it back.
+        let ends = seen.kept.is_some() || matches!(step, Step::Record(Fact::NotSent { .. }) | Step::Call);
+        if !ends && !self.leads() {
+            return Flow::Over(Next::default());
+        }
+        match step {
             Step::Rest => Flow::Over(Next::default()),
             Step::Wait(wake) => Flow::Over(self.wait(&sight, wake)),
             Step::Record(Fact::Ended(end)) => {
@@ -277,6 +292,11 @@ impl<'a> Pass<'a> {
         let (now, policy) = (self.shared.now(), &self.shared.settings.policy);
         let next = evolve(&sight.request, &old, &fact, now, policy);
         if next == old {
+            let late = records::late_answer(&sight.entry.object, &old, &fact, now);
+            let late: Vec<_> = late.map(Record::Audit).into_iter().collect();
+            if self.shared.announce(&self.uid, &late).is_err() {
+                return self.later(Duration::from_secs(1));
+            }
             self.forget_kept();
             return Flow::On;
         }
@@ -340,7 +360,8 @@ impl<'a> Pass<'a> {
         let now = reading.wall;
         if let (Some(fact), Ok(request)) = (last_fact(entry, &old, reading.monotonic), &entry.request) {
             let mut next = evolve(request, &old, &fact, now, &self.shared.settings.policy);
-            let records = records::between(&entry.object, &old, &next, now);
+            let mut records = records::between(&entry.object, &old, &next, now);
+            records.extend(records::late_answer(&entry.object, &old, &fact, now).map(Record::Audit));
             let _ = self.shared.announce(&self.uid, &records);
             if next.is_finished() && !old.is_finished() {
                 // No webhook before the result is durable, and it cannot become that any more.

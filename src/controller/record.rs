@@ -167,6 +167,15 @@ impl Shared {
         }
     }
 
+    /// Writes the last audit lines of objects that are let go. Not to be done under the lock: a reader that stops reading
+    /// stops the writer.
+    pub(super) fn last_words(&self, lines: &[Map<String, Value>]) {
+        let now = self.now();
+        for line in lines {
+            let _ = self.audit_line(now, line);
+        }
+    }
+
     /// Reads an object after a conflict, or after its watch let it go.
     pub(super) async fn read_again(&self, uid: &Uid, object: &GuestTermination) -> Recorded {
         let metadata = &object.metadata;

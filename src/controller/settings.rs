@@ -1,16 +1,15 @@
 //! What the shell is told once, at its start.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
+    clock::Reading,
+    leadership::{Lead, spans::Spans},
     schedule::{breaker::BreakerPolicy, lane::ProofPolicy},
     termination::policy::Policy,
     webhook::guard::GuardPolicy,
@@ -162,18 +161,107 @@ impl Chance {
     }
 }
 
-/// Whether this process leads. An input of the send fence.
+/// The Lease that replicas elect their leader by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Election {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub name: String,
+    /// How long a lease lasts.
+    pub spans: Spans,
+}
+
+/// Whether this process leads. An input of the send fence. Clones share.
 #[derive(Clone, Debug)]
-pub struct Leadership(Arc<AtomicBool>);
+pub struct Leadership {
+    election: Option<Election>,
+    lead: Arc<Mutex<Option<Lead>>>,
+}
 
 impl Leadership {
-    /// The leadership of a process that is alone.
+    /// The leadership of a process that is alone: it always leads.
     pub fn alone() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
+        Self {
+            election: None,
+            lead: Arc::new(Mutex::new(Some(Lead::FOREVER))),
+        }
     }
 
-    /// Whether this process leads now.
-    pub fn leads(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+    /// The leadership of one replica of several. It leads once it was elected.
+    pub fn elected(election: Election) -> Self {
+        Self {
+            election: Some(election),
+            lead: Arc::default(),
+        }
+    }
+
+    /// How the leader is elected, if it is.
+    pub fn election(&self) -> Option<&Election> {
+        self.election.as_ref()
+    }
+
+    /// The term in which this process leads at `at`, if it does. What began in one term is not begun again in another.
+    ///
+    /// By the clocks, not by who runs: a process that was frozen past its lease is told so by its first question. A lead
+    /// that was denied once is over, whatever the clocks say later.
+    pub fn term(&self, at: Reading) -> Option<u64> {
+        let mut lead = self.lock();
+        *lead = lead.filter(|lead| lead.holds(at));
+        lead.map(|lead| lead.term)
+    }
+
+    /// Sets, prolongs or ends the lead.
+    pub fn set(&self, lead: Option<Lead>) {
+        *self.lock() = lead;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Lead>> {
+        self.lead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn reading(wall: i64, monotonic: u64) -> Reading {
+        Reading {
+            wall: Timestamp::from_second(wall).unwrap(),
+            monotonic: Duration::from_secs(monotonic),
+        }
+    }
+
+    fn lead(term: u64) -> Option<Lead> {
+        Some(Lead {
+            term,
+            until: reading(1_010, 10),
+        })
+    }
+
+    /// A process that was frozen past its lease asks before anybody could tell it.
+    #[test]
+    fn a_lead_ends_by_itself_and_what_was_denied_once_stays_denied() {
+        let leadership = Leadership::elected(Election {
+            namespace: "system".to_owned(),
+            name: "operator".to_owned(),
+            spans: Spans::default(),
+        });
+        assert_eq!(
+            leadership.term(reading(1_000, 0)),
+            None,
+            "nobody leads before an election"
+        );
+        leadership.set(lead(1));
+        assert_eq!(leadership.term(reading(1_009, 9)), Some(1));
+        assert_eq!(leadership.term(reading(1_010, 10)), None);
+        assert_eq!(leadership.term(reading(1_009, 9)), None);
+        for over in [reading(1_010, 9), reading(1_009, 10)] {
+            leadership.set(lead(2));
+            assert_eq!(leadership.term(over), None, "by either clock");
+        }
+        assert_eq!(Leadership::alone().term(reading(5_000_000, 5_000_000)), Some(0));
     }
 }

@@ -57,6 +57,8 @@ pub struct Shared {
     pub leadership: Leadership,
     /// The operator is stopping: nothing new begins.
     pub stopping: CancellationToken,
+    /// It was stopping, and what was in flight has come to its end.
+    pub drained: CancellationToken,
     /// Signing keys that were read a moment ago.
     pub signing_keys: SigningKeysCache,
     /// Events on their way.
@@ -112,6 +114,11 @@ impl Shared {
         self.clock.monotonic()
     }
 
+    /// The term in which this process leads now, if it does.
+    pub fn term(&self) -> Option<u64> {
+        self.leadership.term(self.reading())
+    }
+
     /// Both clocks.
     pub fn reading(&self) -> Reading {
         Reading::of(self.clock.as_ref())
@@ -120,6 +127,9 @@ impl Shared {
     /// The wall clock jumped: whatever waits for an instant that somebody else named is looked at anew.
     pub(super) fn clock_jumped(&self) {
         let mut state = self.lock();
+        if self.term().is_none() {
+            return;
+        }
         let uids: Vec<_> = state.index.uids().cloned().collect();
         for uid in uids {
             state.queue.wake(&uid);
@@ -158,6 +168,18 @@ impl Shared {
         Some(result)
     }
 
+    /// With the last open object of a connection goes whoever could find out whether the vendor answers again: nothing is
+    /// claimed of it from then on. The breaker stays as it is: the next object asks alone, and spends nothing.
+    pub(super) fn claim_no_outage_for_nobody(&self, state: &mut State, name: &ConnectionName) {
+        if let Some(connection) = state.connections.get_mut(name)
+            && connection.broken.is_some()
+            && !state.index.has_open(name)
+        {
+            connection.broken = None;
+            self.upkeep.notify_one();
+        }
+    }
+
     /// Brings the lane of a connection in line with what is known of the connection.
     pub(super) fn settle_lane(&self, state: &mut State, name: &ConnectionName, moment: Moment) {
         let Some(connection) = state.connections.get(name) else {
@@ -176,6 +198,9 @@ impl Shared {
 
     /// Wakes every object that uses a connection, and every delivery that waits for it.
     pub(super) fn wake_users(&self, state: &mut State, name: &ConnectionName) {
+        if self.term().is_none() {
+            return;
+        }
         for uid in state.index.users(name) {
             state.queue.wake(&uid);
             let pending = state.index.get(&uid).map(Entry::pending_webhooks).unwrap_or_default();
@@ -189,8 +214,12 @@ impl Shared {
         }
     }
 
-    /// Offers the pending webhooks of an object to the outbox.
+    /// Offers the pending webhooks of an object to the outbox. Not on a standby: others deliver them, and nothing would
+    /// take them out again.
     pub(super) fn sync_outbox(&self, state: &mut State, uid: &Uid) {
+        if self.term().is_none() {
+            return;
+        }
         let Some(entry) = state.index.get(uid) else { return };
         let Some(status) = &entry.object.status else { return };
         let name = entry.connection();

@@ -101,9 +101,12 @@ impl Pass<'_> {
         Flow::On
     }
 
-    /// Whether a look may still leave: the token may have been long in coming, and a pause or the user's own hold came
-    /// in between.
+    /// Whether a look may still leave: the token may have been long in coming, and a pause, the user's own hold or the end
+    /// of the term came in between.
     fn may_look(&self, sight: &Sight, view: &View) -> bool {
+        if !self.leads() {
+            return false;
+        }
         let moment = self.shared.moment();
         let mut state = self.shared.lock();
         let held = state
@@ -301,7 +304,7 @@ impl Pass<'_> {
         let at = AtTheSocket {
             paused,
             since_intent: moment.saturating_sub(own.began_moment).max(wall),
-            leading: self.shared.leadership.leads(),
+            leading: self.leads(),
             deleted: entry.is_leaving() || entry.doubtful,
             held: resolved.held.as_ref(),
             intent: &own.id,

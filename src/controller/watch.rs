@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{
     connections::Change,
     dispatch,
-    index::{ConnectionName, Departure, Taken},
+    index::{ConnectionName, Departure, Entry, Taken},
     shared::{Shared, State},
 };
 use crate::{
@@ -52,7 +52,7 @@ pub async fn terminations(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
             WatchEvent::ListEnded => {
                 let mut state = shared.lock();
                 for uid in state.index.list_ended() {
-                    doubt(&mut state, &uid);
+                    doubt(&shared, &mut state, &uid);
                 }
                 drop(state);
                 if let Some(listed) = listed.take() {
@@ -74,6 +74,9 @@ fn see(shared: &Shared, object: GuestTermination) {
     let mut state = shared.lock();
     if let Some((uid, Taken::News)) = state.index.see(object, reading) {
         shared.tell_overdue(&mut state, &uid);
+        if shared.term().is_none() {
+            return;
+        }
         shared.sync_outbox(&mut state, &uid);
         state.queue.wake(&uid);
     }
@@ -81,18 +84,33 @@ fn see(shared: &Shared, object: GuestTermination) {
 
 fn departed(shared: &Shared, identity: &Identity) {
     let mut state = shared.lock();
+    let uid: Uid = identity.uid.as_str().into();
+    let connection = state.index.get(&uid).map(Entry::connection);
     match state.index.left(identity) {
+        // An answer may still come, and has to be told: the end of the pass lets the object go.
+        Some((uid, Departure::Settled)) if state.queue.is_running(&uid) => {
+            if let Some(entry) = state.index.get_mut(&uid) {
+                entry.departed = true;
+            }
+        }
         Some((uid, Departure::Settled)) => dispatch::forget(&mut state, &uid),
-        Some((uid, Departure::Unclear)) => doubt(&mut state, &uid),
+        Some((uid, Departure::Unclear)) => doubt(shared, &mut state, &uid),
         None => {}
+    }
+    if let Some(connection) = connection {
+        shared.claim_no_outage_for_nobody(&mut state, &connection);
     }
 }
 
-/// The object left the watch: it is read before anything else is done with it.
-fn doubt(state: &mut State, uid: &Uid) {
-    if let Some(entry) = state.index.get_mut(uid) {
-        entry.doubtful = true;
-        entry.departed = true;
+/// The object left the watch: it is read before anything else is done with it. A standby does nothing with it: its leader
+/// settled it, or somebody deleted it.
+fn doubt(shared: &Shared, state: &mut State, uid: &Uid) {
+    let Some(entry) = state.index.get_mut(uid) else { return };
+    entry.doubtful = true;
+    entry.departed = true;
+    if shared.term().is_none() && !entry.owes() && !state.queue.is_running(uid) {
+        dispatch::forget(state, uid);
+    } else {
         state.queue.wake(uid);
     }
 }
@@ -203,9 +221,9 @@ fn remove_connection(shared: &Shared, name: &ConnectionName, uid: &str) {
 /// object can be read again.
 fn set_aside(shared: &Shared, uid: &Uid) {
     let mut state = shared.lock();
-    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(|entry| entry.memory.kept.is_some());
+    let busy = state.queue.is_running(uid) || state.index.get(uid).is_some_and(Entry::owes);
     if busy {
-        doubt(&mut state, uid);
+        doubt(shared, &mut state, uid);
     } else {
         dispatch::forget(&mut state, uid);
     }
@@ -225,5 +243,8 @@ fn undecodable<K: kube::Resource<DynamicType = ()>>(shared: &Shared, kind: Watch
             "This object does not fit the operator's version of its kind and is not acted on: {error}. Apply the definitions of this version, or delete the object."
         ),
     };
-    shared.publish([notice]);
+    // Every replica sees it, and one tells.
+    if shared.term().is_some() {
+        shared.publish([notice]);
+    }
 }

@@ -47,6 +47,15 @@ impl Outbox {
         }
     }
 
+    /// As if it were new: nothing waits. Tries under way go on.
+    pub fn start_anew(&mut self) {
+        *self = Self {
+            running: std::mem::take(&mut self.running),
+            busy: std::mem::take(&mut self.busy),
+            ..Self::new(self.per_endpoint)
+        };
+    }
+
     /// Wants a try at a moment. One that is under way or queued stays as it is.
     pub fn offer(&mut self, delivery: Delivery, endpoint: Endpoint, due: Moment) {
         if !self.running.contains_key(&delivery) && !self.queued.contains_key(&delivery) {
@@ -182,6 +191,20 @@ mod tests {
         outbox.done(&delivery("a"));
         outbox.offer(delivery("a"), endpoint("e"), at(5));
         assert_eq!(outbox.next(at(5)), Some(delivery("a")));
+    }
+
+    #[test]
+    fn one_that_starts_anew_still_knows_what_is_under_way() {
+        let mut outbox = Outbox::new(1);
+        outbox.offer(delivery("a"), endpoint("e"), at(0));
+        outbox.next(at(0)).unwrap();
+        outbox.offer(delivery("b"), endpoint("e"), at(0));
+        outbox.start_anew();
+        assert_eq!(outbox.counts(), (0, 1));
+        outbox.offer(delivery("b"), endpoint("e"), at(0));
+        assert_eq!(outbox.next(at(0)), None, "the endpoint is busy");
+        assert_eq!(outbox.done(&delivery("a")), Some(endpoint("e")));
+        assert_eq!(outbox.next(at(0)), Some(delivery("b")));
     }
 
     #[test]

@@ -60,6 +60,15 @@ impl Queue {
         }
     }
 
+    /// As if it were new: nobody is in line, and every lane is made anew. Passes under way go on, and land on no lane.
+    pub fn start_anew(&mut self) {
+        let running = self.running.keys().map(|uid| (uid.clone(), None)).collect();
+        *self = Self {
+            running,
+            ..Self::new(self.breaker, self.proof)
+        };
+    }
+
     /// Wants a pass over an object as soon as possible. If one is under way, another follows it.
     pub fn wake(&mut self, uid: &Uid) {
         if self.running.contains_key(uid) {
@@ -376,6 +385,47 @@ mod tests {
         }
         let order: Vec<String> = std::iter::from_fn(|| queue.next(at(60)).map(|turn| turn.uid.to_string())).collect();
         assert_eq!(order, ["c1-0", "c2-0", "c1-1", "c2-1"]);
+    }
+
+    /// What was saved while others led is not spent, and what is under way lands without a trace.
+    #[test]
+    fn one_that_starts_anew_has_empty_lanes_and_knows_what_is_under_way() {
+        let mut queue = queue();
+        let connection: ConnectionUid = "c".into();
+        let limits = Limits {
+            requests_per_minute: 600,
+            max_in_flight: 5,
+        };
+        queue.connection(&connection, limits, at(0));
+        queue.offer(&uid("a"), &connection, ask("a"));
+        queue.offer(&uid("b"), &connection, ask("b"));
+        assert_eq!(queue.next(at(60)).map(|turn| turn.uid), Some(uid("a")));
+        queue.start_anew();
+        queue.connection(&connection, limits, at(60));
+        queue.wake(&uid("a"));
+        queue.offer(&uid("b"), &connection, ask("b"));
+        assert_eq!(queue.next(at(60)), None, "the bucket is empty, and a is under way");
+        assert!(queue.done(&uid("a"), 2, at(60)));
+        assert_eq!(
+            queue.next(at(60)),
+            None,
+            "what a former term did not spend is not given back"
+        );
+        let due = queue.next_due(at(60)).unwrap();
+        assert_eq!(queue.next(due).map(|turn| turn.uid), Some(uid("b")));
+    }
+
+    #[test]
+    fn who_is_claimed_has_a_turn_now_and_only_once() {
+        let mut queue = queue();
+        queue.wake_at(&uid("a"), at(500));
+        assert_eq!(queue.claim(&uid("a")).map(|turn| turn.grant), Some(None));
+        assert_eq!(queue.claim(&uid("a")), None, "a pass over it is under way");
+        assert_eq!(queue.next_due(at(0)), None, "its timer is gone with the claim");
+        queue.wake(&uid("a"));
+        assert_eq!(queue.next(at(0)), None);
+        assert!(queue.done(&uid("a"), 0, at(0)));
+        assert!(queue.claim(&uid("a")).is_some());
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub struct Metrics {
     log_lines_dropped: Counter,
     queue: Family<QueueLabel, Gauge>,
     in_flight: Gauge,
+    leader: Gauge,
     breakers: Family<BreakerLabel, Gauge>,
     connections: Family<ConnectionLabel, Gauge>,
     watches: Arc<Watches>,
@@ -97,6 +98,7 @@ impl Metrics {
             log_lines_dropped: Counter::default(),
             queue: Family::default(),
             in_flight: Gauge::default(),
+            leader: Gauge::default(),
             breakers: Family::default(),
             connections: Family::default(),
             watches: Arc::new(Watches::new(clock)),
@@ -172,6 +174,11 @@ impl Metrics {
             "in_flight",
             "Terminations that are worked on now",
             self.in_flight.clone(),
+        );
+        all.register(
+            "leader",
+            "1 on the replica that leads, 0 on the others",
+            self.leader.clone(),
         );
         all.register(
             "breakers",
@@ -287,6 +294,11 @@ impl Metrics {
     /// How many terminations are worked on.
     pub fn in_flight(&self, count: usize) {
         self.in_flight.set(saturate(count));
+    }
+
+    /// Whether this replica leads.
+    pub fn leading(&self, leads: bool) {
+        self.leader.set(leads.into());
     }
 
     /// How many connections have a breaker in that state.

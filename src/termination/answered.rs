@@ -9,9 +9,34 @@ use super::{
     instants, messages,
 };
 use crate::api::{
-    AttemptRecord, AttemptResult, ConfirmedBy, Outcome,
+    AttemptRecord, AttemptResult, ConfirmedBy, Outcome, PinnedConnection,
     conditions::{ConditionReason as Reason, ConditionStatus as Is, ConditionType as Type},
 };
+
+/// What is kept of an attempt whose call was answered.
+pub(super) fn answered(attempt: &AttemptSent, answer: &Answer<Call>, connection: &PinnedConnection) -> AttemptRecord {
+    let (result, message) = match answer.verdict {
+        Call::Accepted => (AttemptResult::Accepted, None),
+        Call::Failed(Failure::NotFound { .. }) => (AttemptResult::Gone, None),
+        Call::Applied => (result_of(answer.proves()), None),
+        Call::Failed(failure) => {
+            let message = messages::call_failed(failure, &answer.evidence, connection);
+            (result_of(answer.proves()), Some(message))
+        }
+    };
+    AttemptRecord {
+        number: attempt.number,
+        id: attempt.id.clone(),
+        started_at: instants::floor(attempt.started_at),
+        duration_millis: i64::try_from(answer.evidence.duration.as_millis()).ok(),
+        result,
+        http_status: answer.evidence.http_status.map(i32::from),
+        error_code: answer.evidence.error_code.clone(),
+        correlation_id: answer.evidence.correlation_id.clone(),
+        message,
+        rest: Default::default(),
+    }
+}
 
 impl Draft<'_> {
     pub(super) fn looked(&mut self, answer: &Answer<Look>, route_proven: bool, context: &Context) {
@@ -81,18 +106,7 @@ impl Draft<'_> {
         if self.status.last_send_time.as_ref().is_none_or(|last| last.0 < sent.0) {
             self.status.last_send_time = Some(sent);
         }
-        let mut record = AttemptRecord {
-            number: attempt.number,
-            id: attempt.id.clone(),
-            started_at: instants::floor(attempt.started_at),
-            duration_millis: i64::try_from(answer.evidence.duration.as_millis()).ok(),
-            result: result_of(answer.proves()),
-            http_status: answer.evidence.http_status.map(i32::from),
-            error_code: answer.evidence.error_code.clone(),
-            correlation_id: answer.evidence.correlation_id.clone(),
-            message: None,
-            rest: Default::default(),
-        };
+        let record = answered(attempt, answer, &context.connection);
         let failure = match answer.verdict {
             Call::Applied => {
                 self.close(open);
@@ -110,18 +124,15 @@ impl Draft<'_> {
                 if let Some(current) = self.status.current_attempt.as_mut().filter(|_| open) {
                     current.accepted_time = Some(instants::floor(self.now));
                 } else {
-                    record.result = AttemptResult::Accepted;
                     self.remember(record);
                 }
                 return;
             }
             Call::Failed(failure) => failure,
         };
-        let message = messages::call_failed(failure, &answer.evidence, &context.connection);
         if let Failure::NotFound { .. } = failure {
             // The own intent has proven the route. Gone before this call: it ended nothing, unless an earlier one did.
             self.close(open);
-            record.result = AttemptResult::Gone;
             self.remember(record);
             self.session_gone(None);
             let success = Success {
@@ -132,10 +143,9 @@ impl Draft<'_> {
             };
             return self.succeed(&success, context);
         }
-        let proof = answer.proves();
-        record.message = Some(message.clone());
+        let message = record.message.clone().unwrap_or_default();
         self.remember(record);
-        if proof == Proof::Unknown {
+        if answer.proves() == Proof::Unknown {
             self.status.may_have_applied = Some(true);
         }
         if !open {

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{deadline::is_unsure, end::reason_of};
+use super::{answered::answered, deadline::is_unsure, end::reason_of, fact::Fact};
 use crate::api::{
     AttemptRecord, AttemptResult, ConfirmedBy, CurrentAttempt, GuestTermination, GuestTerminationStatus as Status,
     Outcome, WebhookState,
@@ -111,6 +111,26 @@ pub fn deleted(object: &GuestTermination, status: &Status, now: Timestamp) -> Ma
     line.insert("retention_applied".to_owned(), json!("Unknown"));
     line.insert("error".to_owned(), json!(error));
     line
+}
+
+/// The line that says how a call was answered of which the status will never tell: the termination was over by then.
+/// Nothing if the status tells the same already, or if the fact is no such answer.
+pub fn late_answer(
+    object: &GuestTermination,
+    status: &Status,
+    fact: &Fact,
+    now: Timestamp,
+) -> Option<Map<String, Value>> {
+    let Fact::Called {
+        attempt,
+        answer,
+        context,
+    } = fact
+    else {
+        return None;
+    };
+    let entry = answered(attempt, answer, &context.connection);
+    (status.is_finished() && is_news(status, &entry)).then(|| attempt_result(object, status, &entry, now))
 }
 
 /// Whether the result of an attempt was not told yet, or another one was.

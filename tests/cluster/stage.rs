@@ -39,6 +39,7 @@ use crate::fixture;
 pub(crate) const SIGNING_KEY: &str = "whsec_Y2FuYXJ5LXNpZ25pbmcta2V5LWNhbmFyeS1zaWduaW5nLWtleQ==";
 
 const ROLE: &str = include_str!("../../docs/install/rbac-namespace.yaml");
+const LEASE_ROLE: &str = include_str!("../../docs/install/leader-election.yaml");
 
 static SEED: AtomicU64 = AtomicU64::new(1);
 
@@ -81,12 +82,12 @@ impl<'a> Stage<'a> {
             .unwrap();
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
             "metadata": {"name": "guest-termination-operator", "namespace": namespace}});
-        let role = ROLE.replace(
+        let roles = format!("{ROLE}\n---\n{LEASE_ROLE}").replace(
             "namespace: guest-termination-operator",
             &format!("namespace: {namespace}"),
         );
         cluster
-            .apply_yaml(&format!("{account}\n---\n{role}"), &namespace)
+            .apply_yaml(&format!("{account}\n---\n{roles}"), &namespace)
             .await
             .unwrap();
         let operator = cluster
@@ -209,6 +210,17 @@ impl<'a> Stage<'a> {
         sink: Box<dyn Write + Send>,
         audit: Lines,
     ) -> Operator {
+        self.operate_led(settings, sink, audit, Leadership::alone()).await
+    }
+
+    /// The same, and a hand on whether it leads.
+    pub(crate) async fn operate_led(
+        &self,
+        settings: Settings,
+        sink: Box<dyn Write + Send>,
+        audit: Lines,
+        leadership: Leadership,
+    ) -> Operator {
         let clock = SystemClock::shared();
         let (metrics, _registry) = Metrics::new(&clock);
         let health = Health::new();
@@ -235,7 +247,7 @@ impl<'a> Stage<'a> {
         let stopping = CancellationToken::new();
         let token = stopping.clone();
         let task = tokio::spawn(async move {
-            app::run(settings, seams, telemetry, Leadership::alone(), "test", token)
+            app::run(settings, seams, telemetry, leadership, "test", token)
                 .await
                 .unwrap();
         });

@@ -1,5 +1,31 @@
 use super::*;
 
+/// What a write said, and what is told of it if it is stored.
+fn unanswered(written: &GuestTermination, holds: Holds) -> Unanswered {
+    Unanswered {
+        written: written.status.clone().unwrap(),
+        holds,
+        telling: Telling {
+            outcome: Some(Outcome::Terminated),
+            notices: Vec::new(),
+        },
+    }
+}
+
+fn finished(uid: &str, version: &str) -> GuestTermination {
+    let mut object = object(uid, version);
+    object.status = Some(GuestTerminationStatus {
+        outcome: Some(Outcome::Terminated),
+        finished: Some(true),
+        ..Default::default()
+    });
+    object
+}
+
+fn kept() -> Fact {
+    Fact::NotSent { why: "why".to_owned() }
+}
+
 const ZERO: Reading = Reading {
     wall: Timestamp::UNIX_EPOCH,
     monotonic: Moment::ZERO,
@@ -82,4 +108,107 @@ fn what_is_removed_leaves_nothing_behind() {
     assert_eq!(index.users(&connection), std::slice::from_ref(&uid));
     index.remove(&uid);
     assert!(index.entries.is_empty() && index.by_connection.is_empty());
+}
+
+#[test]
+fn what_was_stored_without_an_answer_is_durable_and_told_once() {
+    let mut index = Index::default();
+    let (uid, _) = index.see(object("a", "10"), ZERO).unwrap();
+    let entry = index.get_mut(&uid).unwrap();
+    entry.memory.kept = Some(kept());
+    let write = unanswered(&finished("a", "11"), Holds::Kept);
+    entry.memory.unanswered.push(write.clone());
+    // An older event does not show it, and does not disprove it.
+    index.see(object("a", "9"), ZERO);
+    assert_eq!(index.get(&uid).unwrap().memory.unanswered.len(), 1);
+    index.see(finished("a", "11"), ZERO);
+    let memory = &mut index.get_mut(&uid).unwrap().memory;
+    assert_eq!(memory.kept, None);
+    assert_eq!(std::mem::take(&mut memory.overdue), [write.telling]);
+    index.see(finished("a", "12"), ZERO);
+    assert_eq!(index.get(&uid).unwrap().memory.overdue, []);
+}
+
+#[test]
+fn what_a_read_does_not_show_was_not_stored() {
+    let mut index = Index::default();
+    let (uid, _) = index.see(object("a", "10"), ZERO).unwrap();
+    let entry = index.get_mut(&uid).unwrap();
+    entry.memory.kept = Some(kept());
+    entry.doubtful = true;
+    entry
+        .memory
+        .unanswered
+        .push(unanswered(&finished("a", "11"), Holds::Kept));
+    index.read(&uid, object("a", "10"), &object("a", "10"), ZERO);
+    let entry = index.get(&uid).unwrap();
+    assert_eq!(entry.memory.kept, Some(kept()), "it is still to be written");
+    assert!(entry.memory.unanswered.is_empty() && entry.memory.overdue.is_empty() && !entry.doubtful);
+}
+
+#[test]
+fn a_try_of_a_webhook_is_found_though_another_one_was_written_meanwhile() {
+    let webhook = |name: &str, attempts| {
+        serde_json::from_value(
+            serde_json::json!({"name": name, "event": "session.terminated", "format": "Flat",
+            "messageId": "msg_1", "state": "Pending", "attempts": attempts}),
+        )
+        .unwrap()
+    };
+    let with = |version, attempts: [i32; 2]| {
+        let mut object = finished("a", version);
+        let status = object.status.as_mut().unwrap();
+        status.webhooks = vec![webhook("one", attempts[0]), webhook("two", attempts[1])];
+        object
+    };
+    let mut index = Index::default();
+    let (uid, _) = index.see(with("10", [0, 0]), ZERO).unwrap();
+    let memory = &mut index.get_mut(&uid).unwrap().memory;
+    for name in ["one", "two"] {
+        memory.tried.insert(name.to_owned(), kept());
+    }
+    memory
+        .unanswered
+        .push(unanswered(&with("11", [1, 0]), Holds::Try("one".to_owned())));
+    index.see(with("12", [1, 3]), ZERO);
+    let tried: Vec<_> = index.get(&uid).unwrap().memory.tried.keys().cloned().collect();
+    assert_eq!(tried, ["two"]);
+}
+
+#[test]
+fn a_read_is_the_last_word_unless_news_came_in_between() {
+    let mut index = Index::default();
+    let (uid, _) = index.see(object("a", "10"), ZERO).unwrap();
+    let version = |index: &Index| {
+        index
+            .get(&uid)
+            .unwrap()
+            .object
+            .metadata
+            .resource_version
+            .clone()
+            .unwrap()
+    };
+    // A restored server's version is lower than what was known.
+    index.read(&uid, object("a", "7"), &object("a", "10"), ZERO);
+    assert_eq!(version(&index), "7");
+    // News came while the read was under way: what it found is old.
+    index.see(object("a", "12"), ZERO);
+    index.get_mut(&uid).unwrap().doubtful = true;
+    index.read(&uid, object("a", "8"), &object("a", "7"), ZERO);
+    assert_eq!(version(&index), "12");
+    assert!(index.get(&uid).unwrap().doubtful, "and it is read again");
+    index.read(&uid, object("a", "13"), &object("a", "7"), ZERO);
+    assert_eq!(version(&index), "13");
+    assert!(!index.get(&uid).unwrap().doubtful);
+}
+
+#[test]
+fn who_is_open_is_known_by_connection() {
+    let mut index = Index::default();
+    let (uid, _) = index.see(object("a", "1"), ZERO).unwrap();
+    let connection = index.get(&uid).unwrap().connection();
+    assert!(index.has_open(&connection));
+    index.see(finished("a", "2"), ZERO);
+    assert!(!index.has_open(&connection));
 }

@@ -26,6 +26,7 @@ async fn names_units_and_labels_are_as_prometheus_wants_them() {
     metrics.outcome(Outcome::AlreadyTerminated);
     metrics.queue(QueueState::Waiting, 3);
     metrics.status_write(WatchedKind::GuestTermination, WriteOutcome::Conflict);
+    metrics.leading(true);
     tokio::time::advance(Duration::from_millis(2_500)).await;
     metrics.watch(WatchedKind::GenesysConnection).heard.mark();
     let text = text(&registry);
@@ -35,6 +36,7 @@ async fn names_units_and_labels_are_as_prometheus_wants_them() {
         "guest_termination_vendor_call_duration_seconds_bucket{le=\"0.05\",operation=\"observe\"} 1",
         "guest_termination_outcomes_total{outcome=\"AlreadyTerminated\"} 1",
         "guest_termination_outcomes_total{outcome=\"Unconfirmed\"} 0",
+        "guest_termination_leader 1",
         "guest_termination_queue_depth{state=\"waiting\"} 3",
         "guest_termination_status_writes_total{kind=\"GuestTermination\",outcome=\"conflict\"} 1",
         "guest_termination_watch_staleness_seconds{kind=\"GuestTermination\"} 2.5",

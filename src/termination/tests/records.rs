@@ -12,7 +12,7 @@ use crate::{
         answer::{Answer, Call, Failure, Look},
         fact::{Fact, WebhookAnswer},
         messages,
-        records::{Note, Record, between, deleted, webhook_abandoned},
+        records::{Note, Record, between, deleted, late_answer, webhook_abandoned},
     },
 };
 
@@ -371,4 +371,45 @@ fn the_vendor_s_code_is_kept_and_nothing_else_of_an_answer() {
         3,
         "the record, its message and the condition: {stored}"
     );
+}
+
+/// I9: a call whose answer comes when its termination is over is accounted for all the same.
+#[test]
+fn an_answer_that_comes_when_all_is_over_has_its_line() {
+    let mut bench = Bench::new();
+    bench.looks(active()).intend();
+    let attempt = bench.send();
+    let late = Fact::Called {
+        attempt: attempt.clone(),
+        answer: answer(Call::Applied, Some(204), None),
+        context: bench.context.clone(),
+    };
+    assert_eq!(
+        late_answer(&bench.object, &bench.status, &late, bench.now),
+        None,
+        "the status will tell"
+    );
+    // Another process looked, and the session was gone.
+    bench.restart();
+    bench.wait(30).looks(ended());
+    assert!(bench.status.is_finished());
+    let line = late_answer(&bench.object, &bench.status, &late, bench.now).unwrap();
+    assert_eq!(line["kind"], "attempt_result");
+    assert_eq!(line["attempt_id"], attempt.id.as_str());
+    assert_eq!(
+        (&line["result"], &line["http_status"]),
+        (&"Applied".into(), &204.into())
+    );
+    // What the status tells already is not told again.
+    let mut told = Bench::new();
+    told.looks(active()).intend();
+    let attempt = told.send();
+    let fact = Fact::Called {
+        attempt: attempt.clone(),
+        answer: answer(Call::Applied, Some(204), None),
+        context: told.context.clone(),
+    };
+    told.called(attempt, answer(Call::Applied, Some(204), None));
+    assert!(told.status.is_finished());
+    assert_eq!(late_answer(&told.object, &told.status, &fact, told.now), None);
 }

@@ -13,6 +13,12 @@ use tokio::{
 use super::lifecycle_stage::seconds;
 use crate::stage::{SIGNING_KEY, Stage, verdict};
 
+/// A lease of 3 s: a leader that was killed is followed that much later.
+pub(super) const SHORT_LEASE: [&str; 3] = [
+    "--leader-elect-lease-duration=3s",
+    "--leader-elect-renew-deadline=2s",
+    "--leader-elect-retry-period=500ms",
+];
 /// The health port of a program that runs.
 pub(super) mod probe {
     use super::*;
@@ -48,7 +54,12 @@ pub(super) struct Program {
 }
 
 impl Program {
+    /// Starts it with a lease that a test can wait for.
     pub(super) fn start(stage: &Stage<'_>, log_filter: &str) -> Self {
+        Self::start_with(stage, log_filter, &SHORT_LEASE)
+    }
+
+    pub(super) fn start_with(stage: &Stage<'_>, log_filter: &str, flags: &[&str]) -> Self {
         let kubeconfig = stage.cluster.kubeconfig(&stage.operator, &stage.namespace).unwrap();
         let logs = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_guest-termination-operator"));
@@ -57,6 +68,7 @@ impl Program {
             .args(["--webhook-allow-cidr", "127.0.0.0/8", "--health-address", "127.0.0.1:0"])
             .args(["--log-filter", log_filter])
             .args(["--namespace", &stage.namespace])
+            .args(flags)
             .arg("--kubeconfig")
             .arg(kubeconfig);
         let process = Process::spawn("operator", &command, logs.path()).unwrap();
@@ -79,7 +91,7 @@ impl Program {
     }
 
     /// The audit lines, which have standard output to themselves.
-    fn audit(&self) -> Vec<Value> {
+    pub(super) fn audit(&self) -> Vec<Value> {
         let lines = self.process.stdout();
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -3,7 +3,10 @@
 use std::{
     io::{Read as _, Write},
     net::TcpStream,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::stage::{Lines, Stage};
+
+static SEED: AtomicU64 = AtomicU64::new(1_000_000);
 
 /// The operator over seams that a test may have changed. Dropping it is a crash.
 pub(super) struct Rig {
@@ -63,7 +68,8 @@ impl Stage<'_> {
         let mut seams = Seams {
             kube: connect(&options, clock.clone()).await.unwrap(),
             http: transport::reqwest::service(),
-            seed: 7,
+            // Two operators that follow each other are two processes: nothing that is random is the same in both.
+            seed: SEED.fetch_add(1, Ordering::Relaxed),
             clock,
         };
         change(&mut seams);
@@ -137,6 +143,10 @@ pub(super) enum Fate {
     Panic,
     /// Whoever made it waits for ever, whatever its deadline is.
     Hang,
+    /// It is carried out after that time.
+    Late(Duration),
+    /// It is carried out, and its answer is lost.
+    Lose,
     /// It is answered by that code and message, and has no effect.
     Refuse(u16, &'static str),
 }
@@ -155,6 +165,14 @@ pub(super) fn before(
                 Fate::Pass => client.send(request).await,
                 Fate::Panic => panic!("a canary in the API server's way"),
                 Fate::Hang => std::future::pending().await,
+                Fate::Late(delay) => {
+                    tokio::time::sleep(delay).await;
+                    client.send(request).await
+                }
+                Fate::Lose => {
+                    client.send(request).await?;
+                    Ok(Response::builder().status(504).body(Body::empty()).unwrap())
+                }
                 Fate::Refuse(code, message) => {
                     let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
                         "message": message, "code": code});

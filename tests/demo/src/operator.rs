@@ -38,7 +38,8 @@ impl Operator {
             .args(["--allow-insecure-endpoints", "--webhook-allow-http"])
             .args(["--webhook-allow-cidr", "127.0.0.0/8"])
             // What the user's environment sets is meant for another one.
-            .env_remove("WATCH_NAMESPACE");
+            .env_remove("WATCH_NAMESPACE")
+            .env_remove("POD_NAMESPACE");
         let process = Process::spawn("operator", &command, folder)?;
         let line = process
             .wait_for_line(|line| health_address(line).is_some(), START_WITHIN)

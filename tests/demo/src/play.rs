@@ -21,6 +21,8 @@ const ADDRESS: &str = "http://127.0.0.1:8080";
 /// The rules for an operator that watches every namespace, and for one that watches one.
 const RBAC: [&str; 2] = ["docs/install/namespace.yaml", "docs/install/rbac.yaml"];
 const RBAC_NAMESPACE: &str = "docs/install/rbac-namespace.yaml";
+/// The rules for the Lease, for both.
+const RBAC_LEASE: &str = "docs/install/leader-election.yaml";
 /// The service account in them, and its namespace. What opens the Secrets of a namespace is another role.
 const ACCOUNT: &str = "guest-termination-operator";
 const SECRETS_ROLE: &str = "guest-termination-operator-secrets";
@@ -128,10 +130,13 @@ async fn start_operator(scene: &Scene) -> anyhow::Result<Operator> {
         cluster.show(&["create", "serviceaccount", ACCOUNT]).await?;
         let subject = [format!("namespace: {ACCOUNT}"), format!("namespace: {namespace}")];
         let rules = rendered(scene.folder(), RBAC_NAMESPACE, &[(&subject[0], &subject[1])])?;
-        cluster.show(&["apply", "-f", &rules]).await?;
+        let lease = rendered(scene.folder(), RBAC_LEASE, &[(&subject[0], &subject[1])])?;
+        cluster.show(&["apply", "-f", &rules, "-f", &lease]).await?;
         (namespace, Some(namespace))
     } else {
-        cluster.show_global(&["apply", "-f", RBAC[0], "-f", RBAC[1]]).await?;
+        cluster
+            .show_global(&["apply", "-f", RBAC[0], "-f", RBAC[1], "-f", RBAC_LEASE])
+            .await?;
         let (role, account) = (
             format!("--clusterrole={SECRETS_ROLE}"),
             format!("--serviceaccount={ACCOUNT}:{ACCOUNT}"),

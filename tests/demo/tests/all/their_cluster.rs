@@ -146,6 +146,7 @@ async fn empty_and_finish(client: &Client, namespace: &str) {
         "apis/guestops.dev/v1alpha1/namespaces/{}/guestterminations",
         "apis/guestops.dev/v1alpha1/namespaces/{}/genesysconnections",
         "apis/events.k8s.io/v1/namespaces/{}/events",
+        "apis/coordination.k8s.io/v1/namespaces/{}/leases",
         "apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
         "apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
         "api/v1/namespaces/{}/serviceaccounts",

@@ -48,8 +48,9 @@ const LEASE_FIELDS: [&str; 7] = [
     "strategy",
 ];
 
-/// Makes of what a client gave what is stored, but for the metadata. `old` is what is stored now.
-pub(super) fn shape(kind: &Kind, mut given: Fields, name: &str, old: Option<&Value>) -> Result<Fields, Failure> {
+/// Makes of what a client gave what is stored, but for the metadata, and tells what is wrong with it. `old` is what is
+/// stored now.
+pub(super) fn shape(kind: &Kind, mut given: Fields, old: Option<&Value>) -> Result<(Fields, Vec<Cause>), Failure> {
     given.retain(|field, value| known(kind.strategy).contains(&field.as_str()) && !value.is_null());
     match kind.strategy {
         Strategy::Custom => {}
@@ -66,11 +67,7 @@ pub(super) fn shape(kind: &Kind, mut given: Fields, name: &str, old: Option<&Val
     given.insert("apiVersion".to_owned(), Value::from(api_version));
     given.insert("kind".to_owned(), Value::from(kind.name.clone()));
     let causes = validate(kind, &given, old);
-    if causes.is_empty() {
-        Ok(given)
-    } else {
-        Err(Failure::invalid(kind, name, &causes))
-    }
+    Ok((given, causes))
 }
 
 fn secret(given: &mut Fields) {
@@ -177,7 +174,12 @@ fn validate(kind: &Kind, object: &Fields, old: Option<&Value>) -> Vec<Cause> {
                 ));
             }
         }
-        Strategy::Event => causes = validate_event(object),
+        Strategy::Event => {
+            causes = validate_event(object);
+            if let Some(old) = old {
+                causes.extend(immutable_event(object, old));
+            }
+        }
         Strategy::Custom | Strategy::Namespace | Strategy::Definition => {}
     }
     causes
@@ -209,11 +211,39 @@ fn validate_event(object: &Fields) -> Vec<Cause> {
     causes
 }
 
-/// An Event about an object of no namespace is in `default`.
+/// Of an Event that is there only its series can change. The errors name the fields as the core group does.
+fn immutable_event(object: &Fields, old: &Value) -> impl Iterator<Item = Cause> {
+    [
+        ("action", "action"),
+        ("eventTime", "eventTime"),
+        ("note", "message"),
+        ("reason", "reason"),
+        ("regarding", "involvedObject"),
+        ("related", "related"),
+        ("reportingController", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+        ("type", "type"),
+    ]
+    .into_iter()
+    .filter(|(field, _)| object.get(*field) != old.get(*field))
+    .map(|(_, named)| Cause::invalid(named, "field is immutable"))
+}
+
+/// An Event about an object of no namespace is in `default`; one of the old kind, without a time, is where its object
+/// is.
 pub(super) fn check_place_of_event(object: &Fields, namespace: &str) -> Option<Cause> {
     let regarding = object
         .get("regarding")
         .map_or("", |regarding| text(regarding, "namespace"));
-    (regarding.is_empty() && !matches!(namespace, "default" | "kube-system"))
-        .then(|| Cause::invalid("involvedObject.namespace", "\"\": does not match event.namespace"))
+    let is_old = object.get("eventTime").is_none_or(Value::is_null);
+    let fits = match regarding {
+        "" => matches!(namespace, "default" | "kube-system"),
+        regarding => !is_old || regarding == namespace,
+    };
+    (!fits).then(|| {
+        Cause::invalid(
+            "involvedObject.namespace",
+            format!("\"{regarding}\": does not match event.namespace"),
+        )
+    })
 }

@@ -86,10 +86,13 @@ pub(super) fn with_spec(
             if kind.strategy == Strategy::Namespace {
                 label_with_name(&mut metadata, name);
             }
-            Value::Object(built_in::shape(kind, fields, name, Some(&old.value))?)
+            let (new, refused) = built_in::shape(kind, fields, Some(&old.value))?;
+            causes.extend(refused);
+            Value::Object(new)
         }
     };
-    if let Some(generation) = old.meta()["generation"].as_i64()
+    if matches!(kind.strategy, Strategy::Custom | Strategy::Definition)
+        && let Some(generation) = old.meta()["generation"].as_i64()
         && !same_content(&new, &old.value)
     {
         metadata.insert("generation".to_owned(), json!(generation + 1));
@@ -144,23 +147,4 @@ fn same_content(new: &Value, old: &Value) -> bool {
             .into_iter()
             .flatten()
             .all(|(name, value)| name == "metadata" || old.get(name) == Some(value))
-}
-
-/// A JSON merge patch (RFC 7386).
-pub(super) fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let Some(fields) = target.as_object_mut() else { return };
-    for (name, value) in patch {
-        if value.is_null() {
-            fields.remove(&name);
-        } else {
-            merge(fields.entry(name).or_insert(Value::Null), value);
-        }
-    }
 }

@@ -199,9 +199,14 @@ fn page<'a>(
     start: &str,
     limit: Option<usize>,
 ) -> Page<'a> {
+    // One name in one namespace is one key, so there is no next page.
+    let only = selector
+        .name()
+        .filter(|_| !collection.kind.namespaced || !place.namespace.is_empty());
+    let only = only.map(|name| place.key(name));
     let mut rest = collection
         .snapshot(start, version)
-        .filter(|(_, object)| object.is_in(&place.namespace));
+        .filter(|(key, object)| object.is_in(&place.namespace) && only.as_ref().is_none_or(|only| only == key));
     let mut page = Page {
         objects: Vec::new(),
         next: String::new(),

@@ -141,3 +141,22 @@ fn request(method: Method, path: String, content_type: &'static str, body: Strin
     request.extensions_mut().insert(Administrator);
     request
 }
+
+/// Changes an object as a JSON merge patch does (RFC 7386).
+pub fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Some(fields) = target.as_object_mut() else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            fields.remove(&name);
+        } else {
+            merge(fields.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}

@@ -56,6 +56,13 @@ impl Selector {
         self
     }
 
+    /// The one name that is selected, if it is one.
+    pub(super) fn name(&self) -> Option<&str> {
+        let mut terms = self.fields.iter();
+        let term = terms.find(|term| term.equal && term.path == ["metadata", "name"])?;
+        Some(&term.value)
+    }
+
     /// Whether everything is selected.
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty() && self.labels.is_empty()

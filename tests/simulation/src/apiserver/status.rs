@@ -107,9 +107,10 @@ impl Failure {
 
     /// A precondition of a deletion that does not hold: the server speaks of the kind there.
     pub(super) fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
-        let qualified = qualified(&kind.name, &kind.group);
+        let group = kind.error_group();
+        let qualified = qualified(&kind.name, group);
         let message = format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}");
-        Self::new(409, "Conflict", message).with(details(name, &kind.group, &kind.name))
+        Self::new(409, "Conflict", message).with(details(name, group, &kind.name))
     }
 
     /// 422 for an object's content.

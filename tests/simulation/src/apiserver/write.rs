@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ApiServer, built_in,
-    compose::{label_with_name, merge, with_spec, with_status},
+    compose::{label_with_name, with_spec, with_status},
     kind::{Kind, Strategy},
     object::{self, check_labels, check_name, clients_metadata, seconds, suffix, text, uid},
+    requests::merge,
     route::Place,
     rules,
     status::{Cause, Failure, answer, deleted},
@@ -41,6 +42,7 @@ impl ApiServer {
     fn create_object(&mut self, now: Timestamp, place: &Place, kind: &Arc<Kind>, mut fields: Fields) -> Answered {
         let mut given = fields.remove("metadata");
         let claimed = given.as_ref().unwrap_or(&Value::Null);
+        let generation = claimed["generation"].as_i64().filter(|generation| *generation != 0);
         let versioned = !matches!(text(claimed, "resourceVersion"), "" | "0");
         check_namespace(place, claimed)?;
         let mut metadata = clients_metadata(given.as_mut());
@@ -76,6 +78,10 @@ impl ApiServer {
             check_custom(kind, &name, None, &value, causes)?;
             value
         } else {
+            // Most kinds of the server's own have no generation; what a client says is kept.
+            if let Some(generation) = generation {
+                metadata.insert("generation".to_owned(), json!(generation));
+            }
             match kind.strategy {
                 Strategy::Namespace => label_with_name(&mut metadata, &name),
                 Strategy::Definition => {
@@ -84,10 +90,9 @@ impl ApiServer {
                 Strategy::Event => causes.extend(built_in::check_place_of_event(&fields, &place.namespace)),
                 _ => {}
             }
-            let mut value = built_in::shape(kind, fields, &name, None)?;
-            if !causes.is_empty() {
-                return Err(Failure::invalid(kind, &name, &causes));
-            }
+            let (mut value, refused) = built_in::shape(kind, fields, None)?;
+            causes.extend(refused);
+            refuse(kind, &name, &causes)?;
             value.insert("metadata".to_owned(), Value::Object(metadata));
             Value::Object(value)
         };
@@ -175,8 +180,8 @@ impl ApiServer {
         let (new, causes) = new;
         if kind.schema.is_some() {
             check_custom(kind, &place.name, Some(&old.value), &new, causes)?;
-        } else if !causes.is_empty() {
-            return Err(Failure::invalid(kind, &place.name, &causes));
+        } else {
+            refuse(kind, &place.name, &causes)?;
         }
         let key = place.key(&place.name);
         if old.is_being_deleted() && new["metadata"]["finalizers"].is_null() && kind.strategy != Strategy::Namespace {
@@ -303,25 +308,37 @@ fn check_preconditions(kind: &Kind, name: &str, wanted: &Value, found: &Object) 
     Err(Failure::precondition(kind, name, &why))
 }
 
-/// Validates an object of a custom kind: by its schema first, and only if that holds by its rules.
+/// The errors after which the server does not run CEL.
+const BLOCKING: [&str; 5] = [
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+];
+
+/// Validates an object of a custom kind: by its schema, and by its rules unless they could not make sense of it.
 fn check_custom(kind: &Kind, name: &str, old: Option<&Value>, new: &Value, found: Vec<Cause>) -> Result<(), Failure> {
     let mut causes = found;
     if let Some(schema) = &kind.schema {
         schema.validate(new, "", &mut causes);
-        if !causes.is_empty() && schema.has_rules {
-            causes.push(Cause::invalid(
-                "<nil>",
-                "null: some validation rules were not checked because the object was invalid; correct the existing \
-                 errors to complete validation",
-            ));
-        }
     }
-    if causes.is_empty() {
-        causes = rules::check(kind, old, new);
+    if causes.iter().any(|cause| BLOCKING.contains(&cause.reason)) {
+        causes.push(Cause::invalid(
+            "<nil>",
+            "null: some validation rules were not checked because the object was invalid; correct the existing errors \
+             to complete validation",
+        ));
+    } else {
+        causes.extend(rules::check(kind, old, new));
     }
+    refuse(kind, name, &causes)
+}
+
+fn refuse(kind: &Kind, name: &str, causes: &[Cause]) -> Result<(), Failure> {
     if causes.is_empty() {
         Ok(())
     } else {
-        Err(Failure::invalid(kind, name, &causes))
+        Err(Failure::invalid(kind, name, causes))
     }
 }

@@ -174,7 +174,7 @@ pub struct Delivery {
     pub id: String,
     /// The body.
     pub body: Bytes,
-    /// The signature verified.
+    /// The signature is of a key of the endpoint's. Whether its timestamp was believed, the status tells.
     pub signed: bool,
     /// The answer's status.
     pub status: u16,

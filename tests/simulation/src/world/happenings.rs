@@ -81,10 +81,8 @@ impl World {
         if let Some(guest) = state.vendor.guest_mut(&id) {
             guest.trouble = Some(trouble);
         }
-        let world = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(lasts)).await;
-            if let Some(guest) = world.lock().vendor.guest_mut(&id) {
+        self.later(lasts, move |state| {
+            if let Some(guest) = state.vendor.guest_mut(&id) {
                 guest.trouble = None;
             }
         });
@@ -112,10 +110,8 @@ impl World {
                     setup::VENDOR_HOST
                 };
                 let again = setup::connection(&state.plan, host);
-                let (world, lasts) = (self.clone(), Duration::from_millis(*lasts));
-                tokio::spawn(async move {
-                    tokio::time::sleep(lasts).await;
-                    world.lock().user(create(&CONNECTIONS, NAMESPACE, &again));
+                self.later(*lasts, move |state| {
+                    state.user(create(&CONNECTIONS, NAMESPACE, &again));
                 });
             }
             _ => {}
@@ -172,29 +168,28 @@ impl World {
                 state.vendor.set_client(setup::CLIENT_ID, &secret);
                 state.elsewhere.set_client(setup::CLIENT_ID, &secret);
                 state.client_secret.clone_from(&secret);
-                let world = self.clone();
-                let late = Duration::from_millis(*late);
-                tokio::spawn(async move {
-                    tokio::time::sleep(late).await;
-                    let patch = json!({"data": setup::credentials(&secret)["data"]});
-                    world
-                        .lock()
-                        .user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
+                self.later(*late, |state| {
+                    let patch = json!({"data": setup::credentials(&state.client_secret)["data"]});
+                    state.user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
                 });
             }
             Happening::LoseSecret { lasts } => {
                 state.user(delete(&SECRETS, NAMESPACE, "genesys", &Preconditions::default()));
-                let secret = state.client_secret.clone();
-                let (world, lasts) = (self.clone(), Duration::from_millis(*lasts));
-                tokio::spawn(async move {
-                    tokio::time::sleep(lasts).await;
-                    world
-                        .lock()
-                        .user(create(&SECRETS, NAMESPACE, &setup::credentials(&secret)));
+                self.later(*lasts, |state| {
+                    state.user(create(&SECRETS, NAMESPACE, &setup::credentials(&state.client_secret)));
                 });
             }
             _ => {}
         }
+    }
+
+    /// Does something after a while.
+    fn later(&self, millis: Millis, what: impl FnOnce(&mut State) + Send + 'static) {
+        let world = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            what(&mut world.lock());
+        });
     }
 
     /// What goes wrong for a while.

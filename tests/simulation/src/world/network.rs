@@ -112,7 +112,6 @@ impl World {
             return std::future::pending().await;
         };
         match fate.kind {
-            Some(FaultKind::Panic) => panic_here(),
             Some(FaultKind::CrashBefore) => {
                 self.kill(process);
                 return std::future::pending().await;
@@ -122,6 +121,11 @@ impl World {
         let (answer, arrived) = oneshot::channel();
         // A task of the world's: the effect comes about whatever becomes of the caller.
         tokio::spawn(self.clone().serve(process, server, fate, request, answer));
+        if fate.kind == Some(FaultKind::Panic) {
+            // The request has left. What panics drops its connection.
+            self.hand_over(process, fate, &Err(Broken::Reset));
+            panic_here();
+        }
         let Ok(result) = arrived.await else {
             return std::future::pending().await;
         };
