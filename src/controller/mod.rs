@@ -20,6 +20,7 @@ pub mod findings;
 pub mod index;
 pub mod keeper;
 pub mod leader;
+pub mod memory;
 pub mod moments;
 pub mod notices;
 pub mod pass;

@@ -1,4 +1,7 @@
+use k8s_openapi::jiff::Timestamp;
+
 use super::*;
+use crate::{api::Outcome, termination::fact::Fact};
 
 /// What a write said, and what is told of it if it is stored.
 fn unanswered(written: &GuestTermination, holds: Holds) -> Unanswered {

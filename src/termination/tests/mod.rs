@@ -5,6 +5,7 @@ mod bench;
 mod conditions;
 mod driver;
 mod ends;
+mod enumeration;
 mod intents;
 #[path = "../../../tests/cluster/kstatus.rs"]
 mod kstatus;

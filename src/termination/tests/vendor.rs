@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::jiff::Timestamp;
 
 /// What the vendor knows of one guest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Vendor {
     /// The guest's life, counted: a guest may return under the same id.
     pub(super) incarnation: u32,

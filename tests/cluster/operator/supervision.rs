@@ -3,10 +3,10 @@
 use std::{
     io::{self, Write},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::Method;
@@ -22,9 +22,9 @@ use crate::stage::{Lines, Stage, condition, verdict};
 /// The rest of what panicked, at least and at most half of it more.
 const REST: Duration = Duration::from_secs(4);
 
-/// Panics where it is switched on, and counts.
+/// Panics where it is switched on, and notes when.
 #[derive(Clone, Default)]
-struct Curse(Arc<(AtomicBool, AtomicUsize)>);
+struct Curse(Arc<(AtomicBool, Mutex<Vec<Instant>>)>);
 
 impl Curse {
     fn on() -> Self {
@@ -39,13 +39,19 @@ impl Curse {
 
     fn strike(&self) {
         if self.0.0.load(Ordering::SeqCst) {
-            self.0.1.fetch_add(1, Ordering::SeqCst);
+            self.0.1.lock().unwrap().push(Instant::now());
             panic!("a canary in a panic");
         }
     }
 
     fn strikes(&self) -> usize {
-        self.0.1.load(Ordering::SeqCst)
+        self.0.1.lock().unwrap().len()
+    }
+
+    /// The shortest time between two.
+    fn shortest_rest(&self) -> Duration {
+        let strikes = self.0.1.lock().unwrap();
+        strikes.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap()
     }
 }
 
@@ -82,18 +88,15 @@ async fn a_pass_that_panics_is_a_condition_of_its_object_and_nothing_else() {
     assert_eq!(stage.settled("well").await["status"]["outcome"], "Terminated");
     stage.terminate("later", json!({})).await;
     assert_eq!(stage.settled("later").await["status"]["outcome"], "Terminated");
-    tokio::time::sleep(REST / 2).await;
-    assert_eq!(curse.strikes(), 1, "it rests for long");
-    assert!(!rig.task.is_finished());
-
-    // Once more, and then its cause is gone.
-    for _ in 0..400 {
-        if curse.strikes() == 2 {
+    // Once more at least, and then its cause is gone.
+    for _ in 0..600 {
+        if curse.strikes() >= 2 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(curse.strikes(), 2);
+    assert!(curse.shortest_rest() >= REST, "{:?}", curse.shortest_rest());
+    assert!(!rig.task.is_finished());
     curse.lift();
     let object = stage.settled("cursed").await;
     assert_eq!(object["status"]["outcome"], "Terminated");
@@ -228,7 +231,7 @@ async fn a_watch_that_hangs_fails_liveness_and_an_api_server_that_is_away_does_n
     let stage = Stage::set("stuck-watch").await;
     let settings = with_pacing(&stage, |pacing| {
         pacing.watch_timeout_seconds = 1;
-        pacing.stuck_margin = seconds(8);
+        pacing.stuck_margin = seconds(15);
     });
     let (hangs, away) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let rig = stage
@@ -248,11 +251,12 @@ async fn a_watch_that_hangs_fails_liveness_and_an_api_server_that_is_away_does_n
     away.store(true, Ordering::SeqCst);
     let body = rig.probe_until("/readyz", 503).await;
     assert!(
-        body.contains("[-]watch of GuestTerminations failed: nothing heard"),
+        body.contains("[-]watch of G") && body.contains("failed: nothing heard"),
         "{body}"
     );
     // Longer than a watch may be stuck.
-    for _ in 0..60 {
+    let began = Instant::now();
+    while began.elapsed() < seconds(22) {
         assert_eq!(rig.get("/livez"), (200, "ok\n".to_owned()));
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -2,16 +2,21 @@
 
 use anyhow::Context;
 use serde::Deserialize;
+use serde_json::Value;
 
-/// What is logged: every request once, when its answer is complete, without its content
-/// (<https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/>).
-pub(crate) const POLICY: &str = "\
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived, ResponseStarted]
-rules:
-- level: Metadata
-";
+/// What is logged: every request once, when its answer is complete, without its content but for writes of `with_content`
+/// (`resource/subresource` and its group; <https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/>).
+pub(crate) fn policy(with_content: Option<&(String, String)>) -> String {
+    let content = with_content.map_or_else(String::new, |(group, resource)| {
+        format!(
+            "- level: Request\n  verbs: [update, patch]\n  resources: [{{group: {group}, resources: [{resource}]}}]\n"
+        )
+    });
+    format!(
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived, ResponseStarted]\nrules:\n\
+         {content}- level: Metadata\n"
+    )
+}
 
 /// A request that the API server has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub struct AuditEvent {
     pub received_at: String,
     /// When the answer was complete, in the same form.
     pub answered_at: String,
+    /// What was sent to be stored, where [`Builder::log_content_of`](crate::Builder::log_content_of) asked for it.
+    pub content: Option<Value>,
 }
 
 impl AuditEvent {
@@ -76,6 +83,7 @@ impl AuditEvent {
             code: logged.response_status.unwrap_or_default().code,
             received_at: logged.request_received_timestamp,
             answered_at: logged.stage_timestamp,
+            content: logged.request_object,
         }))
     }
 }
@@ -95,6 +103,7 @@ struct Logged {
     response_status: Option<ResponseStatus>,
     request_received_timestamp: String,
     stage_timestamp: String,
+    request_object: Option<Value>,
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use crate::identity::Identity;
 use crate::output::Output;
 use crate::process::Process;
 use crate::program::Program;
-use crate::start;
+use crate::start::{self, Wishes};
 use anyhow::{Context, bail};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
@@ -16,6 +16,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
@@ -23,6 +24,8 @@ use tokio::sync::OnceCell;
 const TOKEN_SECONDS: i64 = 24 * 3600;
 /// How long a new role may take to count; on a quiet machine it is some milliseconds.
 const ALLOWED_WITHIN: Duration = Duration::from_secs(20);
+/// How long a store may take to read what it left; it is milliseconds for the small ones that are here.
+const STORE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running etcd and kube-apiserver with their own ports, data and certificates; RBAC and the audit log are on.
 ///
@@ -34,12 +37,14 @@ const ALLOWED_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct ControlPlane {
     // In the order in which they have to go.
-    apiserver: Process,
-    etcd: Process,
+    apiserver: RwLock<Arc<Process>>,
+    etcd: RwLock<Arc<Process>>,
     authority: Authority,
+    port: u16,
     url: String,
     admin_kubeconfig: PathBuf,
     programs: Vec<(Program, PathBuf)>,
+    wishes: Wishes,
     files: AtomicUsize,
     data: DataDir,
 }
@@ -48,6 +53,7 @@ pub struct ControlPlane {
 #[derive(Debug, Default)]
 pub struct Builder {
     data_dir: Option<PathBuf>,
+    wishes: Wishes,
 }
 
 impl Builder {
@@ -56,6 +62,26 @@ impl Builder {
     /// it, so its path must be shorter than 80 bytes.
     pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(folder.into());
+        self
+    }
+
+    /// Writes of this resource (such as `guestterminations/status`; `group` is its API group) are in the audit log with
+    /// what was to be stored: [`AuditEvent::content`].
+    pub fn log_content_of(mut self, group: &str, resource: &str) -> Self {
+        self.wishes.logged_content = Some((group.to_owned(), resource.to_owned()));
+        self
+    }
+
+    /// The store waits for the disk with each write, as one must that is killed.
+    pub fn durable(mut self) -> Self {
+        self.wishes.durable = true;
+        self
+    }
+
+    /// The store refuses writes once it has so many bytes, until it was compacted, defragmented and its alarm
+    /// disarmed (<https://etcd.io/docs/v3.6/op-guide/maintenance/#space-quota>).
+    pub fn quota_bytes(mut self, bytes: u64) -> Self {
+        self.wishes.quota_bytes = Some(bytes);
         self
     }
 
@@ -69,17 +95,20 @@ impl Builder {
         })
         .await??;
         let data = DataDir::new(self.data_dir)?;
-        let started = start::start(&programs, data.path(), start::free_port).await?;
-        let kubeconfig = Identity::admin().kubeconfig(&started.authority, &started.url, "default")?;
+        let started = start::start(&programs, data.path(), &self.wishes, start::free_port).await?;
+        let url = start::url(started.port);
+        let kubeconfig = Identity::admin().kubeconfig(&started.authority, &url, "default")?;
         let admin_kubeconfig = data.path().join("admin.kubeconfig");
         write_private(&admin_kubeconfig, &kubeconfig.to_string())?;
         Ok(ControlPlane {
-            apiserver: started.apiserver,
-            etcd: started.etcd,
+            apiserver: RwLock::new(Arc::new(started.apiserver)),
+            etcd: RwLock::new(Arc::new(started.etcd)),
             authority: started.authority,
-            url: started.url,
+            port: started.port,
+            url,
             admin_kubeconfig,
             programs,
+            wishes: self.wishes,
             files: AtomicUsize::new(0),
             data,
         })
@@ -137,7 +166,12 @@ impl ControlPlane {
 
     /// Writes a kubeconfig to a new file in the data folder, for programs that are started beside us.
     pub fn kubeconfig(&self, identity: &Identity, namespace: &str) -> anyhow::Result<PathBuf> {
-        let kubeconfig = identity.kubeconfig(&self.authority, &self.url, namespace)?;
+        self.kubeconfig_for(&self.url, identity, namespace)
+    }
+
+    /// The same for another address, such as that of a proxy before the API server; `http://` too.
+    pub fn kubeconfig_for(&self, url: &str, identity: &Identity, namespace: &str) -> anyhow::Result<PathBuf> {
+        let kubeconfig = identity.kubeconfig(&self.authority, url, namespace)?;
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let path = self.data_dir().join(format!("{number}.kubeconfig"));
         write_private(&path, &kubeconfig.to_string())?;
@@ -260,21 +294,55 @@ impl ControlPlane {
         Output::from(&start::audit_log(self.data_dir()), position)
     }
 
-    /// The API server, to look at its output or to disturb it.
-    pub fn apiserver(&self) -> &Process {
-        &self.apiserver
+    /// The API server, to look at its output or to disturb it. One that was ended can be
+    /// [started again](ControlPlane::start_apiserver).
+    pub fn apiserver(&self) -> Arc<Process> {
+        Arc::clone(&self.apiserver.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The store of the API server. It is not to be killed: it writes without waiting for the disk.
-    pub fn etcd(&self) -> &Process {
-        &self.etcd
+    /// The store of the API server. It is to be killed only if it is [durable](Builder::durable), and can be
+    /// [started again](ControlPlane::start_etcd) then.
+    pub fn etcd(&self) -> Arc<Process> {
+        Arc::clone(&self.etcd.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Starts the API server again, at the same address and on the same data, after it was ended, and waits until it is
+    /// ready.
+    pub async fn start_apiserver(&self) -> anyhow::Result<()> {
+        if self.apiserver().exit_status().is_none() {
+            bail!("the API server still runs");
+        }
+        let started = Arc::new(start::spawn_apiserver(&self.programs, self.data_dir(), self.port)?);
+        *self.apiserver.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&started);
+        if !start::wait_until_ready(&started, &self.etcd(), &self.authority, &self.url).await? {
+            bail!("somebody took the port {} of the API server meanwhile", self.port);
+        }
+        Ok(())
+    }
+
+    /// Starts the store again, on the same data, after it was ended, and waits until it answers. The API server finds it
+    /// by itself.
+    pub async fn start_etcd(&self) -> anyhow::Result<()> {
+        if self.etcd().exit_status().is_none() {
+            bail!("the store still runs");
+        }
+        let started = Arc::new(start::spawn_etcd(&self.programs, self.data_dir(), &self.wishes)?);
+        *self.etcd.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&started);
+        let deadline = tokio::time::Instant::now() + STORE_WITHIN;
+        while let Err(error) = self.ask_etcd("/v3/maintenance/status", &serde_json::json!({})).await {
+            if started.exit_status().is_some() || tokio::time::Instant::now() >= deadline {
+                return Err(error.context(format!("etcd did not come back{}", started.tail())));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Kills both and removes the data, unless it is in a folder that the caller chose.
     pub async fn stop(self) -> anyhow::Result<()> {
         // Nothing of it is kept, so neither needs the time to end in good order.
-        self.apiserver.kill_9().await?;
-        self.etcd.kill_9().await?;
+        self.apiserver().kill_9().await?;
+        self.etcd().kill_9().await?;
         Ok(())
     }
 
@@ -282,8 +350,11 @@ impl ControlPlane {
     /// [`stop_detached`](crate::stop_detached) with that folder ends them. Gives the folder.
     pub fn detach(self) -> anyhow::Result<PathBuf> {
         let folder = self.data.keep();
-        self.apiserver.detach(&folder)?;
-        self.etcd.detach(&folder)?;
+        for process in [self.apiserver, self.etcd] {
+            let process = process.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let process = Arc::into_inner(process).context("somebody else holds a program of the control plane")?;
+            process.detach(&folder)?;
+        }
         Ok(folder)
     }
 }

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Who speaks to the API server. Any user can be made up at any time: the control plane's own authority vouches for
 /// it. What it may do is a matter of RBAC.
@@ -19,6 +20,8 @@ pub enum Identity {
     },
     /// Whoever has this bearer token, such as a service account.
     Token(String),
+    /// Whoever has the bearer token in this file, which may be replaced, as a pod's is.
+    TokenFile(PathBuf),
 }
 
 impl Identity {
@@ -49,6 +52,7 @@ impl Identity {
                 })
             }
             Self::Token(token) => json!({ "token": token }),
+            Self::TokenFile(path) => json!({ "tokenFile": path }),
         };
         let cluster = json!({ "server": url, "certificate-authority-data": STANDARD.encode(authority.pem()) });
         Ok(json!({
@@ -75,6 +79,7 @@ impl fmt::Debug for Identity {
                 .field("group", group)
                 .finish(),
             Self::Token(_) => formatter.write_str("Token([redacted])"),
+            Self::TokenFile(path) => formatter.debug_tuple("TokenFile").field(path).finish(),
         }
     }
 }

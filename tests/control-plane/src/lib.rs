@@ -8,6 +8,7 @@
 mod audit;
 mod certificates;
 mod control_plane;
+mod controllers;
 mod data_dir;
 mod detached;
 mod identity;
@@ -16,6 +17,7 @@ mod output;
 mod process;
 mod program;
 mod start;
+mod store;
 mod toolchain;
 mod watchdog;
 

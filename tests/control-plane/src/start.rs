@@ -1,6 +1,6 @@
 //! Starting etcd and kube-apiserver, and knowing when they are ready.
 
-use crate::audit::POLICY;
+use crate::audit::policy;
 use crate::certificates::{Authority, key_pair, write_private};
 use crate::control_plane::client;
 use crate::identity::Identity;
@@ -22,12 +22,23 @@ const PORTS: usize = 5;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 
+/// How both are to run, beyond what all have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// Group and `resource/subresource` whose writes are in the audit log with their content.
+    pub(crate) logged_content: Option<(String, String)>,
+    /// The store waits for the disk.
+    pub(crate) durable: bool,
+    /// The store refuses writes once it has so many bytes.
+    pub(crate) quota_bytes: Option<u64>,
+}
+
 /// What runs, and how to reach it.
 pub(crate) struct Started {
     pub(crate) apiserver: Process,
     pub(crate) etcd: Process,
     pub(crate) authority: Authority,
-    pub(crate) url: String,
+    pub(crate) port: u16,
 }
 
 /// Where the audit log is.
@@ -40,12 +51,9 @@ pub(crate) fn audit_log(data: &Path) -> PathBuf {
 pub(crate) async fn start(
     programs: &[(Program, PathBuf)],
     data: &Path,
+    wishes: &Wishes,
     mut port: impl FnMut() -> anyhow::Result<u16>,
 ) -> anyhow::Result<Started> {
-    let path = |wanted| {
-        let found = programs.iter().find(|(program, _)| *program == wanted);
-        found.map(|(_, path)| path.as_path()).context("a program is missing")
-    };
     let authority = Authority::new()?;
     let server = authority.server()?;
     write_private(&data.join("ca.crt"), authority.pem())?;
@@ -54,24 +62,47 @@ pub(crate) async fn start(
     let (signing, checking) = key_pair()?;
     write_private(&data.join("service-accounts.key"), &signing)?;
     write_private(&data.join("service-accounts.pub"), &checking)?;
-    write_private(&data.join("audit-policy.yaml"), POLICY)?;
+    write_private(&data.join("audit-policy.yaml"), &policy(wishes.logged_content.as_ref()))?;
 
-    let etcd = Process::spawn("etcd", &etcd_command(path(Program::Etcd)?, data), data)?;
+    let etcd = spawn_etcd(programs, data, wishes)?;
     for _ in 0..PORTS {
         let port = port()?;
-        let url = format!("https://127.0.0.1:{port}");
-        let command = apiserver_command(path(Program::KubeApiserver)?, data, port);
-        let apiserver = Process::spawn("kube-apiserver", &command, data)?;
-        if wait_until_ready(&apiserver, &etcd, &authority, &url).await? {
+        let apiserver = spawn_apiserver(programs, data, port)?;
+        if wait_until_ready(&apiserver, &etcd, &authority, &url(port)).await? {
             return Ok(Started {
                 apiserver,
                 etcd,
                 authority,
-                url,
+                port,
             });
         }
     }
     bail!("no port stayed free for the API server in {PORTS} attempts")
+}
+
+/// The address of an API server on this port.
+pub(crate) fn url(port: u16) -> String {
+    format!("https://127.0.0.1:{port}")
+}
+
+/// Starts the store on the data that it left, if there is any.
+pub(crate) fn spawn_etcd(programs: &[(Program, PathBuf)], data: &Path, wishes: &Wishes) -> anyhow::Result<Process> {
+    Process::spawn(
+        "etcd",
+        &etcd_command(path(programs, Program::Etcd)?, data, wishes),
+        data,
+    )
+}
+
+/// Starts the API server. It is not ready yet.
+pub(crate) fn spawn_apiserver(programs: &[(Program, PathBuf)], data: &Path, port: u16) -> anyhow::Result<Process> {
+    let command = apiserver_command(path(programs, Program::KubeApiserver)?, data, port);
+    Process::spawn("kube-apiserver", &command, data)
+}
+
+fn path(programs: &[(Program, PathBuf)], wanted: Program) -> anyhow::Result<&Path> {
+    let found = programs.iter().find(|(program, _)| *program == wanted);
+    found.map(|(_, path)| path.as_path()).context("a program is missing")
 }
 
 /// A port that is free now.
@@ -82,7 +113,7 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
         .port())
 }
 
-fn etcd_command(etcd: &Path, data: &Path) -> Command {
+fn etcd_command(etcd: &Path, data: &Path, wishes: &Wishes) -> Command {
     // Sockets and not ports: nobody else can take them.
     let (clients, peers) = (socket(data), format!("unix://{}", data.join("peers.sock").display()));
     let mut command = Command::new(etcd);
@@ -93,13 +124,24 @@ fn etcd_command(etcd: &Path, data: &Path) -> Command {
         .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
         .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
         .args(["--initial-cluster", &format!("default={peers}")])
+        .args(["--log-level", "warn"]);
+    if !wishes.durable {
         // The data need not survive the machine, and waiting for the disk is most of the time of a write.
-        .args(["--unsafe-no-fsync", "--log-level", "warn"]);
+        command.arg("--unsafe-no-fsync");
+    }
+    if let Some(bytes) = wishes.quota_bytes {
+        command.args(["--quota-backend-bytes", &bytes.to_string()]);
+    }
     command
 }
 
 fn socket(data: &Path) -> String {
-    format!("unix://{}", data.join("etcd.sock").display())
+    format!("unix://{}", socket_file(data).display())
+}
+
+/// Where the store listens.
+pub(crate) fn socket_file(data: &Path) -> PathBuf {
+    data.join("etcd.sock")
 }
 
 fn apiserver_command(apiserver: &Path, data: &Path, port: u16) -> Command {
@@ -131,7 +173,7 @@ fn apiserver_command(apiserver: &Path, data: &Path, port: u16) -> Command {
 }
 
 /// Waits until the API server serves; `false` if it could not have its port.
-async fn wait_until_ready(
+pub(crate) async fn wait_until_ready(
     apiserver: &Process,
     etcd: &Process,
     authority: &Authority,
@@ -195,7 +237,7 @@ mod tests {
         let free = free_port().unwrap();
         let mut ports = vec![free, taken.local_addr().unwrap().port()];
         let next = || ports.pop().context("it was asked for a third port");
-        let started = start(&programs, data.path(), next).await.unwrap();
-        assert_eq!(started.url, format!("https://127.0.0.1:{free}"));
+        let started = start(&programs, data.path(), &Wishes::default(), next).await.unwrap();
+        assert_eq!(started.port, free);
     }
 }

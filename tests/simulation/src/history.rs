@@ -198,7 +198,7 @@ pub enum What {
         ordinal: Ordinal,
         /// The answer's status; `None` if the connection failed.
         status: Option<u16>,
-        /// It is the very answer that the server gave, and all of it.
+        /// It is the very answer that the server gave, all of it, and the process had not given it up before.
         intact: bool,
     },
     /// A line of a process's audit log.

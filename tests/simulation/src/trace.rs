@@ -128,7 +128,8 @@ fn changes(formatter: &mut fmt::Formatter<'_>, path: &str, before: &Value, after
             }
             Ok(())
         }
-        _ => write!(formatter, " {path}={after}"),
+        // A value as long as a definition hides everything around it.
+        _ => write!(formatter, " {path}={:.600}", after.to_string()),
     }
 }
 

@@ -6,6 +6,8 @@ mod api_server;
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod disturbed;
+#[cfg(test)]
 mod lifetime;
 #[cfg(test)]
 mod machine;

@@ -6,7 +6,7 @@
 //! holds it against the real server.
 //!
 //! Not modelled: server-side apply and JSON patch (415), deletion of collections (405), managed fields, CEL other than
-//! that of the two kinds ([`rules`]), owner references (there is no garbage collector), and the controllers of
+//! that of the two kinds (in `rules`), owner references (there is no garbage collector), and the controllers of
 //! namespaces and definitions, whose work is done by [`ApiServer::remove_namespace`] and
 //! [`ApiServer::remove_definition`].
 
@@ -113,7 +113,7 @@ impl ApiServer {
         };
         let Some(kind) = self.served(&place) else {
             return Reply::Answer(if place.group.is_empty() {
-                Failure::new(404, "NotFound", "the server could not find the requested resource").into_response()
+                Failure::unknown_resource().into_response()
             } else {
                 status::unknown_path()
             });

@@ -3,7 +3,7 @@
 //! The server's own order: a `null` that a field does not allow is taken away, fields that the schema does not know are
 //! pruned, defaults are filled in, and the result is validated. CEL is not run: see [`super::rules`].
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -138,12 +138,16 @@ impl Schema {
         }
     }
 
-    /// Collects why the value is refused. `path` is that of the value, empty for the root.
-    pub(super) fn validate(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    /// Collects why the value is refused.
+    pub(super) fn validate(&self, value: &Value, causes: &mut Vec<Cause>) {
+        self.validate_at(value, Path::Root, causes);
+    }
+
+    fn validate_at(&self, value: &Value, path: Path<'_>, causes: &mut Vec<Cause>) {
         if !self.is_of_type(value) {
             causes.push(Cause {
                 reason: "FieldValueTypeInvalid",
-                field: path.to_owned(),
+                field: path.to_string(),
                 message: format!(
                     "Invalid value: \"{}\": {path} in body must be of type {}",
                     type_of(value),
@@ -156,7 +160,7 @@ impl Schema {
             let known: Vec<String> = self.values.iter().map(Value::to_string).collect();
             causes.push(Cause {
                 reason: "FieldValueNotSupported",
-                field: path.to_owned(),
+                field: path.to_string(),
                 message: format!("Unsupported value: {value}: supported values: {}", known.join(", ")),
             });
         }
@@ -179,24 +183,24 @@ impl Schema {
         }
     }
 
-    fn validate_fields(&self, fields: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
+    fn validate_fields(&self, fields: &Map<String, Value>, path: Path<'_>, causes: &mut Vec<Cause>) {
         for name in &self.required {
             if !fields.contains_key(name) {
-                causes.push(Cause::required(join(path, name)));
+                causes.push(Cause::required(Path::Field(&path, name).to_string()));
             }
         }
         for (name, value) in fields {
             if let Some(schema) = self.properties.get(name).or(self.additional.as_deref()) {
-                schema.validate(value, &join(path, name), causes);
+                schema.validate_at(value, Path::Field(&path, name), causes);
             }
         }
     }
 
-    fn validate_items(&self, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
+    fn validate_items(&self, items: &[Value], path: Path<'_>, causes: &mut Vec<Cause>) {
         if self.max_items.is_some_and(|max| items.len() as u64 > max) {
             causes.push(Cause {
                 reason: "FieldValueTooMany",
-                field: path.to_owned(),
+                field: path.to_string(),
                 message: format!(
                     "Too many: {}: must have at most {:?} items",
                     items.len(),
@@ -205,14 +209,14 @@ impl Schema {
             });
         }
         for (index, item) in items.iter().enumerate() {
-            let path = format!("{path}[{index}]");
+            let path = Path::Item(&path, index);
             if let Some(schema) = &self.items {
-                schema.validate(item, &path, causes);
+                schema.validate_at(item, path, causes);
             }
             if self.repeats(&items[..index], item) {
                 causes.push(Cause {
                     reason: "FieldValueDuplicate",
-                    field: path,
+                    field: path.to_string(),
                     message: format!("Duplicate value: {item}"),
                 });
             }
@@ -227,11 +231,11 @@ impl Schema {
                 .any(|other| self.list_keys.iter().all(|key| other.get(key) == item.get(key)))
     }
 
-    fn validate_text(&self, text: &str, path: &str, causes: &mut Vec<Cause>) {
+    fn validate_text(&self, text: &str, path: Path<'_>, causes: &mut Vec<Cause>) {
         if self.max_length.is_some_and(|max| text.chars().count() as u64 > max) {
             causes.push(Cause {
                 reason: "FieldValueTooLong",
-                field: path.to_owned(),
+                field: path.to_string(),
                 message: format!(
                     "Too long: may not be more than {} bytes",
                     self.max_length.unwrap_or_default()
@@ -241,21 +245,22 @@ impl Schema {
         if self.format == "date-time" && Timestamp::from_str(text).is_err() {
             causes.push(Cause {
                 reason: "FieldValueTypeInvalid",
-                field: path.to_owned(),
+                field: path.to_string(),
                 message: format!("Invalid value: \"{text}\": {path} in body must be of type date-time"),
             });
         }
     }
 
     /// The server reports a number beyond its format at the object that holds it.
-    fn validate_number(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    fn validate_number(&self, value: &Value, path: Path<'_>, causes: &mut Vec<Cause>) {
         let fits = match self.format.as_str() {
             "int32" => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
             "int64" => value.as_i64().is_some(),
             _ => true,
         };
         if !fits {
-            let (holder, name) = path.rsplit_once('.').unwrap_or(("", path));
+            let path = path.to_string();
+            let (holder, name) = path.rsplit_once('.').unwrap_or(("", &path));
             causes.push(Cause::invalid(
                 holder,
                 format!(
@@ -267,11 +272,22 @@ impl Schema {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
+/// Where a value is. It is written out only if the value is refused.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Root,
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Path::Root, name) => formatter.write_str(name),
+            Self::Field(holder, name) => write!(formatter, "{holder}.{name}"),
+            Self::Item(list, index) => write!(formatter, "{list}[{index}]"),
+        }
     }
 }
 

@@ -159,6 +159,15 @@ impl Failure {
         Self::new(403, "Forbidden", message).with(details)
     }
 
+    /// Nothing can be created of a kind whose definition is being deleted.
+    pub(super) fn kind_terminating(kind: &Kind, name: &str) -> Self {
+        let message = format!(
+            "{} \"{name}\" is forbidden: create not allowed while custom resource definition is terminating",
+            kind.qualified()
+        );
+        Self::new(403, "Forbidden", message).with(kind.details(name))
+    }
+
     /// RBAC says no.
     pub(super) fn forbidden(kind: &Kind, verb: &str, resource: &str, namespace: &str, name: &str) -> Self {
         let named = if name.is_empty() {
@@ -234,6 +243,11 @@ impl Failure {
             body["metadata"]["continue"] = Value::from(next.clone());
         }
         body
+    }
+
+    /// The path is in the core group, and names nothing there.
+    pub(super) fn unknown_resource() -> Self {
+        Self::new(404, "NotFound", "the server could not find the requested resource").with(json!({}))
     }
 
     /// The answer.

@@ -16,7 +16,7 @@ use super::{
     route::Place,
     rules,
     status::{Cause, Failure, answer, deleted},
-    store::{Object, Stored},
+    store::{Object, Stored, encode},
 };
 
 type Fields = Map<String, Value>;
@@ -31,10 +31,6 @@ enum How {
 
 impl ApiServer {
     pub(super) fn create(&mut self, now: Timestamp, place: &Place, kind: &Arc<Kind>, body: &[u8]) -> Answered {
-        if self.is_being_removed(kind) {
-            let words = "create not allowed while custom resource definition is terminating";
-            return Err(Failure::not_allowed(kind, words));
-        }
         let fields = object::parse(kind, body)?;
         self.create_object(now, place, kind, fields)
     }
@@ -186,7 +182,7 @@ impl ApiServer {
         let key = place.key(&place.name);
         if old.is_being_deleted() && new["metadata"]["finalizers"].is_null() && kind.strategy != Strategy::Namespace {
             self.remove(kind, &key);
-            return Ok(answer(200, new.to_string().into()));
+            return Ok(answer(200, encode(&new)));
         }
         if !old.differs_from(&new) {
             return Ok(answer(200, old.encoded().clone()));
@@ -232,8 +228,11 @@ impl ApiServer {
         Ok(answer(200, stored.encoded().clone()))
     }
 
-    /// Nothing is created where there is no namespace, or one that ends.
+    /// Nothing is created where there is no namespace, or one that ends, nor of a kind that ends.
     fn check_admission(&self, place: &Place, kind: &Kind, name: &str) -> Result<(), Failure> {
+        if self.is_being_removed(kind) {
+            return Err(Failure::kind_terminating(kind, name));
+        }
         if !kind.namespaced {
             return Ok(());
         }
@@ -321,7 +320,7 @@ const BLOCKING: [&str; 5] = [
 fn check_custom(kind: &Kind, name: &str, old: Option<&Value>, new: &Value, found: Vec<Cause>) -> Result<(), Failure> {
     let mut causes = found;
     if let Some(schema) = &kind.schema {
-        schema.validate(new, "", &mut causes);
+        schema.validate(new, &mut causes);
     }
     if causes.iter().any(|cause| BLOCKING.contains(&cause.reason)) {
         causes.push(Cause::invalid(

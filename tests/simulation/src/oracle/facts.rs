@@ -101,7 +101,7 @@ impl Facts {
             lists_lag: any(|what| matches!(what, Happening::TimeTravel { .. })),
             processes_freeze: any(|what| matches!(what, Happening::Freeze { .. })),
             bound: 3 * LONGEST_PAUSE + faults + accepted + 2 * jumped,
-            leaders: plan.replicas.count(),
+            leaders: plan.replicas.leaders(),
             ..Self::default()
         }
     }

@@ -193,7 +193,14 @@ impl Oracle {
                 self.audit(*process, line)
             }
             What::Log { text } if read::contains(text.as_bytes(), CANARY) => Err(leak("the log", "a process")),
-            What::Log { .. } => Ok(()),
+            What::Log { text } => {
+                // A new lead looks at everything anew, and says so in an Event. When one is due is the election's to say:
+                // a slow answer is enough.
+                if text.contains(" leading term=") {
+                    self.books.stir(at);
+                }
+                Ok(())
+            }
             What::Calm => {
                 self.books.calm.get_or_insert(at);
                 self.books.stir(at);

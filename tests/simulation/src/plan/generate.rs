@@ -11,11 +11,16 @@ pub fn random(seed: u64) -> Plan {
     // A definition that lost its rules is seldom, and lets in what only the operator then refuses.
     let rules = rng.random_ratio(7, 8);
     let objects = objects(&mut rng, rules);
-    let replicas = if rng.random_ratio(1, 5) {
-        Replicas::TwoLeaders
-    } else {
-        Replicas::One
-    };
+    let replicas = pick(
+        &mut rng,
+        &[
+            Replicas::One,
+            Replicas::One,
+            Replicas::One,
+            Replicas::TwoLeaders,
+            Replicas::Elected,
+        ],
+    );
     let faults = faults(&mut rng);
     let events = events(&mut rng, &objects, replicas);
     Plan {
@@ -137,7 +142,7 @@ fn happening(rng: &mut StdRng, objects: &[Object], replicas: Replicas) -> Happen
     let guest = objects[number].guest;
     let replica = rng.random_range(0..replicas.count());
     let lasts: Millis = pick(rng, &[500, 4_000, 30_000, 120_000, 700_000]);
-    match rng.random_range(0..39) {
+    match rng.random_range(0..41) {
         0 => Happening::GuestReturns { guest },
         1 => Happening::GuestLeaves { guest },
         2 | 3 => Happening::Delete { object },
@@ -214,6 +219,7 @@ fn happening(rng: &mut StdRng, objects: &[Object], replicas: Replicas) -> Happen
             lasts: lasts.min(120_000),
         },
         37 => Happening::Swallow { lasts },
+        38 | 39 => Happening::NoLeases { lasts },
         _ => Happening::CrashLoop {
             replica,
             times: pick(rng, &[5, 30, 120]),

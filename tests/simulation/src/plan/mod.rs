@@ -60,6 +60,8 @@ pub enum Replicas {
     One,
     /// Two processes that both believe that they lead: what intent and send fence are for.
     TwoLeaders,
+    /// Two processes that elect one of them by a Lease.
+    Elected,
 }
 
 impl Replicas {
@@ -67,6 +69,14 @@ impl Replicas {
     pub fn count(self) -> u32 {
         match self {
             Self::One => 1,
+            Self::TwoLeaders | Self::Elected => 2,
+        }
+    }
+
+    /// How many lead all the time.
+    pub fn leaders(self) -> u32 {
+        match self {
+            Self::One | Self::Elected => 1,
             Self::TwoLeaders => 2,
         }
     }
@@ -195,6 +205,8 @@ pub enum Happening {
     ReadOnly { lasts: Millis },
     /// The operator may not write statuses.
     Forbidden { lasts: Millis },
+    /// The operator may not touch Leases.
+    NoLeases { lasts: Millis },
 }
 
 /// Which calls of the vendor.
@@ -253,6 +265,7 @@ impl Happening {
             | Self::ClusterDown { lasts }
             | Self::ReadOnly { lasts }
             | Self::Forbidden { lasts }
+            | Self::NoLeases { lasts }
             | Self::RotateSecret { late: lasts } => *lasts,
             Self::Labels { times, every, .. } | Self::CrashLoop { times, every, .. } => Millis::from(*times) * every,
             _ => 0,

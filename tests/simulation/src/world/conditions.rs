@@ -25,6 +25,7 @@ pub(super) struct Conditions {
     pub(super) cluster_down: Vec<Spell<()>>,
     pub(super) read_only: Vec<Spell<()>>,
     pub(super) no_status_writes: Vec<Spell<()>>,
+    pub(super) no_leases: Vec<Spell<()>>,
     pub(super) lag: Vec<Spell<Duration>>,
     pub(super) time_travel: Vec<Spell<Duration>>,
     pub(super) mess: Vec<Spell<()>>,

@@ -213,6 +213,7 @@ impl World {
                 state.cut_watches(crate::plan::Cut::Error);
             }
             Happening::ReadOnly { .. } => begin(&mut conditions.read_only, until, ()),
+            Happening::NoLeases { .. } => begin(&mut conditions.no_leases, until, ()),
             Happening::Forbidden { .. } => begin(&mut conditions.no_status_writes, until, ()),
             Happening::CutWatches { how } => state.cut_watches(*how),
             Happening::BlackHole => state.deafen_watches(),

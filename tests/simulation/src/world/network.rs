@@ -6,12 +6,15 @@ use bytes::Bytes;
 use guest_termination_operator::{
     clock::{Clock, SharedClock},
     cluster::with_deadlines,
-    transport::{HttpService, TransportError},
+    transport::{HttpService, Limits, TransportError},
 };
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tower::service_fn;
 
 use super::{State, World};
@@ -108,36 +111,36 @@ impl World {
         request: Request<Bytes>,
     ) -> Result<Answer, Broken> {
         clock.goes_on().await;
+        let began = Instant::now();
         let Some(fate) = self.send_off(process, server, clock, &request) else {
             return std::future::pending().await;
         };
-        match fate.kind {
-            Some(FaultKind::CrashBefore) => {
-                self.kill(process);
-                return std::future::pending().await;
-            }
-            _ => {}
+        if fate.kind == Some(FaultKind::CrashBefore) {
+            self.kill(process);
+            return std::future::pending().await;
         }
         let (answer, arrived) = oneshot::channel();
         // A task of the world's: the effect comes about whatever becomes of the caller.
         tokio::spawn(self.clone().serve(process, server, fate, request, answer));
         if fate.kind == Some(FaultKind::Panic) {
             // The request has left. What panics drops its connection.
-            self.hand_over(process, fate, &Err(Broken::Reset));
+            self.hand_over(process, fate, &Err(Broken::Reset), true);
             panic_here();
         }
         let Ok(result) = arrived.await else {
             return std::future::pending().await;
         };
         clock.goes_on().await;
-        if !self.hand_over(process, fate, &result) {
+        // A process that stood still finds the answer and its own timeout together, and may believe the timeout.
+        let in_time = server == Server::Cluster || began.elapsed() < Limits::VENDOR.timeout;
+        if !self.hand_over(process, fate, &result, in_time) {
             return std::future::pending().await;
         }
         result
     }
 
     /// An answer arrives. False if whoever asked is dead.
-    fn hand_over(&self, process: Process, fate: Fate, result: &Result<Answer, Broken>) -> bool {
+    fn hand_over(&self, process: Process, fate: Fate, result: &Result<Answer, Broken>, in_time: bool) -> bool {
         let mut state = self.lock();
         if !state.is_alive(process) {
             return false;
@@ -150,7 +153,7 @@ impl World {
         state.record(What::Answered {
             ordinal: fate.ordinal,
             status,
-            intact: matches!(result, Ok(Answer::Whole(_) | Answer::Stream(_))),
+            intact: in_time && matches!(result, Ok(Answer::Whole(_) | Answer::Stream(_))),
         });
         true
     }

@@ -11,16 +11,18 @@ use futures::FutureExt;
 use guest_termination_operator::{
     app::{self, Seams, Telemetry},
     clock::SharedClock,
-    controller::settings::{Leadership, Settings},
+    controller::settings::{Election, Leadership, Settings},
+    leadership::spans::Spans,
     telemetry::{audit::AuditLog, health::Health, metrics::Metrics},
 };
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{State, World};
+use super::{NAMESPACE, State, World};
 use crate::{
     clock::{MachineClock, ProcessClock},
     history::{Process, What},
+    plan::Replicas,
 };
 
 /// How long it takes until a process that ended by itself is started again.
@@ -70,7 +72,7 @@ impl State {
 impl World {
     /// Starts the operator on a machine, unless it runs there.
     pub(crate) fn start(&self, replica: u32) {
-        let (process, clock, seed) = {
+        let (process, clock, seed, leadership) = {
             let mut state = self.lock();
             let Some(machine) = state.machines.get(replica as usize) else {
                 return;
@@ -83,7 +85,12 @@ impl World {
             let process = state.last_process;
             state.alive.insert(process, replica);
             state.record(What::Started { process, replica });
-            (process, clock, state.draw(2, process.into()))
+            (
+                process,
+                clock,
+                state.draw(2, process.into()),
+                leadership(state.plan.replicas),
+            )
         };
         let shared: SharedClock = Arc::new(ProcessClock(clock.clone()));
         let (metrics, _registry) = Metrics::new(&shared);
@@ -105,14 +112,7 @@ impl World {
         let (world, token) = (self.clone(), stopping.clone());
         let task = tokio::spawn(async move {
             let instance = format!("operator-{replica}");
-            let run = app::run(
-                Settings::default(),
-                seams,
-                telemetry,
-                Leadership::alone(),
-                &instance,
-                token,
-            );
+            let run = app::run(Settings::default(), seams, telemetry, leadership, &instance, token);
             let error = match AssertUnwindSafe(run).catch_unwind().await {
                 Ok(Ok(())) => None,
                 Ok(Err(ended)) => Some(ended.to_string()),
@@ -194,6 +194,17 @@ impl World {
             .get(replica as usize)
             .and_then(|machine| machine.running.as_ref())
             .map(of)
+    }
+}
+
+fn leadership(replicas: Replicas) -> Leadership {
+    match replicas {
+        Replicas::One | Replicas::TwoLeaders => Leadership::alone(),
+        Replicas::Elected => Leadership::elected(Election {
+            namespace: NAMESPACE.to_owned(),
+            name: "guest-termination-operator".to_owned(),
+            spans: Spans::default(),
+        }),
     }
 }
 

@@ -65,6 +65,17 @@ pub(crate) fn event(names: &mut Names, line: &[u8]) -> Value {
     let seen = &event["object"];
     let seen = if event["type"] == "ERROR" {
         json!({"code": seen["code"], "reason": seen["reason"], "kind": seen["kind"]})
+    } else if event["type"] == "BOOKMARK" {
+        // It stands for what was told, and may be of a later version that concerns other objects.
+        let version = seen["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap();
+        let newest = names.versions.keys().next_back();
+        let mut seen = seen.clone();
+        seen["metadata"]["resourceVersion"] = json!(newest.is_none_or(|newest| version >= *newest));
+        seen
     } else {
         object(names, seen)
     };

@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Memory {
     names: Names,
     objects: BTreeMap<String, Vec<Value>>,
+    next: Option<String>,
 }
 
 impl Memory {
@@ -36,7 +37,25 @@ impl Memory {
         self.objects.get(name)?.iter().rev().nth(back)
     }
 
+    /// Where the last listing goes on.
+    pub(crate) fn next(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
+    /// Takes out where the last listing goes on, so that another request can come between.
+    pub(crate) fn take_next(&mut self) -> Option<String> {
+        self.next.take()
+    }
+
+    /// Puts it back.
+    pub(crate) fn go_on_from(&mut self, token: Option<String>) {
+        self.next = token;
+    }
+
     fn hear(&mut self, code: u16, body: &[u8]) -> Value {
+        let list: Value = serde_json::from_slice(body).unwrap_or_default();
+        let next = list["metadata"]["continue"].as_str();
+        self.next = next.filter(|token| !token.is_empty()).map(str::to_owned);
         if let Ok(mut object) = serde_json::from_slice::<Value>(body)
             && (200..300).contains(&code)
             && let Some(name) = object["metadata"]["name"].as_str().map(str::to_owned)
@@ -53,6 +72,7 @@ impl Memory {
     /// Forgets the objects, not the names.
     pub(crate) fn forget(&mut self) {
         self.objects.clear();
+        self.next = None;
     }
 }
 
@@ -195,6 +215,11 @@ impl Pair {
             real_names: Names::default(),
             model_names: Names::default(),
         }
+    }
+
+    /// How many lines the model tells its watch now.
+    pub(crate) fn told_by_the_model(&self, watches: &mut Watches) -> usize {
+        watches.model.next_lines(&self.model, self.model.version()).len()
     }
 
     /// Reads from the real watch as much as the model's was told, and compares.

@@ -41,8 +41,14 @@ pub(crate) enum Step {
         name: &'static str,
         metadata: bool,
     },
+    /// With all its pages.
     List {
         parameters: Vec<(&'static str, String)>,
+    },
+    /// A watch from an earlier version of the first object, as many versions back, or from what there is.
+    Watch {
+        selector: Option<(&'static str, &'static str)>,
+        back: Option<usize>,
     },
 }
 
@@ -155,7 +161,22 @@ fn step(random: &mut StdRng, resource: &Resource) -> Step {
             name: name(random),
             metadata: random.random_range(0..2) == 0,
         },
+        17 => watch(random, resource),
         _ => list(random, resource),
+    }
+}
+
+fn selector(random: &mut StdRng, resource: &Resource) -> Option<(&'static str, &'static str)> {
+    (random.random_range(0..3) > 0).then(|| *pick(random, values::selectors(resource)))
+}
+
+fn watch(random: &mut StdRng, resource: &Resource) -> Step {
+    // A watch that is refused is no watch: lists try that.
+    let selector = selector(random, resource).filter(|(_, selector)| *selector != values::NOT_SELECTABLE);
+    let back = random.random_range(0..4);
+    Step::Watch {
+        selector,
+        back: (back > 0).then_some(back),
     }
 }
 
@@ -164,9 +185,8 @@ fn list(random: &mut StdRng, resource: &Resource) -> Step {
     if random.random_range(0..2) == 0 {
         parameters.push(("limit", random.random_range(1..3).to_string()));
     }
-    if random.random_range(0..3) > 0 {
-        let (kind, selector) = pick(random, values::selectors(resource));
-        parameters.push((*kind, (*selector).to_owned()));
+    if let Some((kind, selector)) = selector(random, resource) {
+        parameters.push((kind, selector.to_owned()));
     }
     Step::List { parameters }
 }
@@ -221,8 +241,14 @@ impl Step {
                 }
                 get
             }
+            Self::Watch { .. } => unreachable!("a watch is no single request"),
             Self::List { parameters } => {
-                let parameters: Vec<_> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let next = memory.next().map(|token| ("continue", token));
+                let parameters: Vec<_> = parameters
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str()))
+                    .chain(next)
+                    .collect();
                 requests::list(resource, namespace, &parameters)
             }
         }

@@ -6,12 +6,12 @@ use serde_json::json;
 use simulation::apiserver::requests::{self, LEASES, Preconditions, Side, TERMINATIONS};
 
 use crate::{
-    pair::{Pair, Watches},
+    pair::{Memory, Pair, Watches},
     plan::{NAMES, Plan, Step},
 };
 
 /// How many sequences are run.
-const SEQUENCES: u64 = 2_400;
+const SEQUENCES: u64 = 2_000;
 /// How many at the same time, each in a namespace of its own.
 const WORKERS: u64 = 12;
 
@@ -57,8 +57,24 @@ impl Worker {
 
     async fn step(&mut self, plan: &Plan, step: &Step) -> Result<(), String> {
         let (resource, namespace) = (&plan.resource, self.namespace.as_str());
-        let request = |memory: &_| step.request(resource, namespace, memory);
-        self.pair.ask_each(request).await.map(drop)
+        if let Step::Watch { selector, back } = step {
+            let parameters: Vec<_> = selector.iter().copied().collect();
+            let from = |memory: &Memory| {
+                let object = memory
+                    .object(NAMES[0], (*back)?)
+                    .or_else(|| memory.object(NAMES[0], 0))?;
+                object["metadata"]["resourceVersion"].as_str().map(str::to_owned)
+            };
+            let mut watches = self.pair.watch(resource, namespace, &parameters, from).await;
+            return self.pair.compare_events(&mut watches).await;
+        }
+        loop {
+            let request = |memory: &_| step.request(resource, namespace, memory);
+            self.pair.ask_each(request).await?;
+            if self.pair.real_memory.next().is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Leaves nothing to the next sequence.

@@ -196,7 +196,9 @@ fn termination_status_edits() -> Vec<Value> {
         "currentAttempt": null});
     vec![
         json!({"status": {"attempts": 1, "currentAttempt": intent}}),
+        json!({"status": {"attempts": 1}}),
         json!({"status": {"attempts": 2}}),
+        json!({"status": {"attempts": 3}}),
         json!({"status": {"attempts": 0}}),
         json!({"status": {"attempts": null}}),
         json!({"status": {"currentAttempt": {"id": "y", "holder": null}}}),
@@ -231,6 +233,9 @@ fn condition(kind: &str, status: &str) -> Value {
         "lastTransitionTime": "2026-03-01T10:00:00Z"})
 }
 
+/// A selector that the kind does not have.
+pub(crate) const NOT_SELECTABLE: &str = "spec.retainData=true";
+
 /// The selectors of lists and watches.
 pub(crate) fn selectors(resource: &Resource) -> &'static [(&'static str, &'static str)] {
     if *resource == TERMINATIONS {
@@ -238,11 +243,13 @@ pub(crate) fn selectors(resource: &Resource) -> &'static [(&'static str, &'stati
             ("fieldSelector", "status.settled!=true"),
             ("fieldSelector", "status.settled!=true"),
             ("fieldSelector", "status.settled=true"),
+            ("fieldSelector", "status.settled="),
+            ("fieldSelector", "status.outcome!="),
             ("fieldSelector", "status.phase=Suspended,status.finished!=true"),
             ("fieldSelector", "spec.guestId=guest-1"),
             ("fieldSelector", "metadata.name=a"),
             ("fieldSelector", "metadata.name!=a"),
-            ("fieldSelector", "spec.retainData=true"),
+            ("fieldSelector", NOT_SELECTABLE),
             ("labelSelector", "team=care"),
             ("labelSelector", "team!=care"),
             ("labelSelector", "!team"),

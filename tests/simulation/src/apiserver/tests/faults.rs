@@ -44,7 +44,7 @@ fn a_kind_whose_definition_is_removed_is_an_unknown_path() {
         &Preconditions::default(),
     ));
     let (code, status) = bench.ask(&requests::create(&TERMINATIONS, "care", &termination("b")));
-    assert_eq!((code, &status["reason"]), (405, &json!("MethodNotAllowed")));
+    assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")));
     bench.server.remove_definition(DEFINITION);
     assert_eq!(
         bench.told(&mut watch),
