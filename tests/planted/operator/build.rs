@@ -131,6 +131,7 @@ fn parse(name: &str, text: &str) -> Result<Bug, String> {
 /// Replaces every change's right text by both texts and the switch between them.
 fn plant(bugs: &[Bug], sources: &mut BTreeMap<String, String>) -> Result<(), String> {
     let mut places: BTreeMap<&str, Vec<Place<'_>>> = BTreeMap::new();
+    let mut lost = Vec::new();
     for (bug, change) in bugs
         .iter()
         .flat_map(|bug| bug.changes.iter().map(move |change| (bug, change)))
@@ -141,9 +142,12 @@ fn plant(bugs: &[Bug], sources: &mut BTreeMap<String, String>) -> Result<(), Str
             [one] => places.entry(file).or_default().push((one.clone(), bug, change)),
             many => {
                 let (times, right) = (many.len(), &change.right);
-                return Err(format!("bug {name}: {times} times instead of once in {file}:\n{right}"));
+                lost.push(format!("bug {name}: {times} times instead of once in {file}:\n{right}"));
             }
         }
+    }
+    if !lost.is_empty() {
+        return Err(lost.join("\n"));
     }
     for (file, mut places) in places {
         places.sort_by_key(|(range, ..)| range.start);

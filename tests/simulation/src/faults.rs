@@ -59,6 +59,8 @@ pub enum FaultKind {
     Reset,
     /// The process panics in the middle of it.
     Panic,
+    /// The server itself refuses, for now: it throttles, or knows neither who asks nor what it may.
+    Refuse,
 }
 
 impl FaultKind {
@@ -74,7 +76,7 @@ impl FaultKind {
         Self::Conflict,
     ];
     /// All that random plans use.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::AnswerLost,
@@ -85,6 +87,7 @@ impl FaultKind {
         Self::Conflict,
         Self::Reset,
         Self::Panic,
+        Self::Refuse,
     ];
 
     /// The process that asked dies of it.

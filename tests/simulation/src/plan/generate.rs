@@ -107,6 +107,25 @@ fn events(rng: &mut StdRng, objects: &[Object], replicas: Replicas) -> Vec<Event
             });
         }
     }
+    // While a call is about to leave, or on its way, is when it matters.
+    if rng.random_ratio(1, 4) {
+        let number = rng.random_range(0..objects.len());
+        let (object, replica) = (
+            u32::try_from(number).unwrap_or(0),
+            rng.random_range(0..replicas.count()),
+        );
+        events.push(Event {
+            at: objects[number].at + pick(rng, &[30, 60, 100, 150, 250, 1_000]),
+            what: match rng.random_range(0..6) {
+                0 => Happening::Kill { replica },
+                1 => Happening::Stop { replica },
+                2 => Happening::Suspend { object, suspend: true },
+                3 => Happening::Delete { object },
+                4 => Happening::RevokeTokens,
+                _ => Happening::Freeze { replica, lasts: 8_000 },
+            },
+        });
+    }
     let count = pick(rng, &[0, 1, 1, 2, 3, 5]);
     for _ in 0..count {
         let at = 300 + pick(rng, &[2_000, 10_000, 60_000, 400_000]).min(rng.random_range(1..400_000));

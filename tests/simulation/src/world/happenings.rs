@@ -81,10 +81,8 @@ impl World {
         if let Some(guest) = state.vendor.guest_mut(&id) {
             guest.trouble = Some(trouble);
         }
-        let world = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(lasts)).await;
-            if let Some(guest) = world.lock().vendor.guest_mut(&id) {
+        self.later(lasts, move |state| {
+            if let Some(guest) = state.vendor.guest_mut(&id) {
                 guest.trouble = None;
             }
         });
@@ -112,10 +110,8 @@ impl World {
                     setup::VENDOR_HOST
                 };
                 let again = setup::connection(&state.plan, host);
-                let (world, lasts) = (self.clone(), Duration::from_millis(*lasts));
-                tokio::spawn(async move {
-                    tokio::time::sleep(lasts).await;
-                    world.lock().user(create(&CONNECTIONS, NAMESPACE, &again));
+                self.later(*lasts, move |state| {
+                    state.user(create(&CONNECTIONS, NAMESPACE, &again));
                 });
             }
             _ => {}

@@ -126,6 +126,12 @@ impl State {
         let at = self.at();
         match fate.kind {
             Some(FaultKind::Reset) => return Served::Broken(Broken::Reset),
+            Some(FaultKind::Refuse) => match server {
+                Server::Cluster => return Served::Answer(self.refusal(fate)),
+                Server::Receiver => return Served::Other(canned(Canned::Unavailable, self.now())),
+                // A mode of the model: see `act`.
+                Server::Vendor => {}
+            },
             Some(FaultKind::ErrorWithoutEffect) => return Served::Other(self.error(server, fate)),
             Some(FaultKind::Conflict) => self.meddle(server, request),
             Some(FaultKind::Stale) if server == Server::Cluster => {
@@ -204,6 +210,11 @@ impl State {
             Server::Vendor => {
                 let arrival = self.arrival(fate);
                 self.set_modes(at, request);
+                if fate.kind == Some(FaultKind::Refuse) {
+                    let modes = [Mode::Throttles(None), Mode::Forbidden, Mode::Unauthorized];
+                    let mode = &modes[(self.draw(7, fate.ordinal) % 3) as usize];
+                    (self.vendor.observe, self.vendor.terminate) = (mode.clone(), mode.clone());
+                }
                 let elsewhere = request.uri().host() == Some(setup::OTHER_HOST);
                 let vendor = if elsewhere {
                     &mut self.elsewhere
@@ -306,6 +317,15 @@ impl State {
                 ];
                 canned(kinds[(draw % 6) as usize], self.now())
             }
+        }
+    }
+
+    /// The API server's own refusal, which somebody else has to take back, or which passes.
+    fn refusal(&self, fate: Fate) -> Response<Bytes> {
+        match self.draw(8, fate.ordinal) % 3 {
+            0 => refusal(403, "Forbidden", "RBAC: not allowed"),
+            1 => refusal(401, "Unauthorized", "the token has expired"),
+            _ => refusal(429, "TooManyRequests", "too many requests, please try again later"),
         }
     }
 
