@@ -37,6 +37,8 @@ pub(super) struct Connections {
     told: BTreeMap<String, Vec<(Duration, u32)>>,
     /// When a guest was first shown through the connection that a host has now.
     proven: BTreeMap<String, Duration>,
+    /// Hosts that a stored status says that of: what only a process knew died with it.
+    shown: BTreeSet<String>,
 }
 
 impl Connections {
@@ -67,6 +69,7 @@ impl Connections {
                 .any(|one| one.host == connection.host && one.deleted.is_none());
             if alone {
                 self.proven.remove(&connection.host);
+                self.shown.remove(&connection.host);
             }
             self.all.insert(uid.to_owned(), connection);
         }
@@ -90,6 +93,7 @@ impl Connections {
         connection.trusts |= text(object, &["spec", "notFound", "trust"]) == "Always";
         if condition(object, "RouteProven") == "GuestRead" {
             self.proven.entry(connection.host.clone()).or_insert(now);
+            self.shown.insert(connection.host.clone());
         }
         let mut names = BTreeSet::new();
         for webhook in at(object, &["spec", "webhooks"]).as_array().into_iter().flatten() {
@@ -120,7 +124,7 @@ impl Connections {
 
     /// Whether any connection has shown a guest, or is trusted without.
     pub(super) fn any_proven(&self) -> bool {
-        !self.proven.is_empty() || self.all.values().any(|one| one.trusts)
+        !self.shown.is_empty() || self.all.values().any(|one| one.trusts)
     }
 
     /// Whether one connection ever led to that host.

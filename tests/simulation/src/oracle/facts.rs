@@ -27,6 +27,8 @@ pub struct Facts {
     pub lists_lag: bool,
     /// Processes stand still.
     pub processes_freeze: bool,
+    /// Passes panic.
+    pub passes_panic: bool,
     /// Receivers and signers may disagree on the key for a while.
     pub keys_rotate: bool,
     /// Namespaces that have work all the time, and when.
@@ -51,6 +53,7 @@ impl Default for Facts {
             clocks_jump: false,
             lists_lag: false,
             processes_freeze: false,
+            passes_panic: false,
             keys_rotate: false,
             fairness: None,
         }
@@ -100,6 +103,7 @@ impl Facts {
             clocks_jump: jumped > Duration::ZERO,
             lists_lag: any(|what| matches!(what, Happening::TimeTravel { .. })),
             processes_freeze: any(|what| matches!(what, Happening::Freeze { .. })),
+            passes_panic: plan.panics(),
             bound: 3 * LONGEST_PAUSE + faults + accepted + 2 * jumped,
             leaders: plan.replicas.leaders(),
             ..Self::default()
