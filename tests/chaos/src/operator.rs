@@ -54,7 +54,7 @@ pub struct Launch {
     /// How long the server keeps its watches open, in seconds, if not as long as in production. Only this crate's own
     /// program can do that.
     pub watch_timeout: Option<u32>,
-    /// Further flags.
+    /// Further flags. With a watch timeout there are none, and the operator is alone.
     pub flags: Vec<String>,
 }
 
@@ -82,9 +82,9 @@ impl Launch {
                 .args(["--health-address", "127.0.0.1:0", "--log-filter", &self.log_filter])
                 // The simulator is on this machine and speaks plain http.
                 .args(["--allow-insecure-endpoints", "--webhook-allow-http"])
-                .args(["--webhook-allow-cidr", "127.0.0.0/8"]);
+                .args(["--webhook-allow-cidr", "127.0.0.0/8"])
+                .args(&self.flags);
         }
-        command.args(&self.flags);
         // What the user's environment sets is meant for another one.
         command.env_remove("WATCH_NAMESPACE");
         Ok(command)
