@@ -101,26 +101,25 @@ impl World {
             Happening::RotateSecret { late } => {
                 let secret = format!("{}-{}", setup::CLIENT_SECRET, state.draw(9, *late));
                 state.vendor.set_client(setup::CLIENT_ID, &secret);
-                state.client_secret.clone_from(&secret);
+                state.client_secret = secret;
                 let world = self.clone();
                 let late = Duration::from_millis(*late);
                 tokio::spawn(async move {
                     tokio::time::sleep(late).await;
-                    let patch = json!({"data": setup::credentials(&secret)["data"]});
-                    world
-                        .lock()
-                        .user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
+                    // What is in force by now: another rotation may have overtaken this one.
+                    let mut state = world.lock();
+                    let patch = json!({"data": setup::credentials(&state.client_secret)["data"]});
+                    state.user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
                 });
             }
             Happening::LoseSecret { lasts } => {
                 state.user(delete(&SECRETS, NAMESPACE, "genesys", &Preconditions::default()));
-                let secret = state.client_secret.clone();
                 let (world, lasts) = (self.clone(), Duration::from_millis(*lasts));
                 tokio::spawn(async move {
                     tokio::time::sleep(lasts).await;
-                    world
-                        .lock()
-                        .user(create(&SECRETS, NAMESPACE, &setup::credentials(&secret)));
+                    let mut state = world.lock();
+                    let secret = setup::credentials(&state.client_secret);
+                    state.user(create(&SECRETS, NAMESPACE, &secret));
                 });
             }
             _ => {}
