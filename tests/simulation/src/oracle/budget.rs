@@ -91,7 +91,10 @@ impl Oracle {
         };
         let retries = |value: &Value| at(value, &["status", "retries"]).as_u64().unwrap_or(0);
         let (old, new) = (retries(&object.last), retries(after));
-        if new > old {
+        // A pass that panicked knows no more of its call than another process would, and no breaker hears of it. A lead that
+        // begins anew begins with breakers that are: from outside it cannot be told from which answer on.
+        let counted = !self.facts.passes_panic && !self.facts.leads_change;
+        if new > old && counted {
             let spent = self.spent(object, by.process);
             if new > spent {
                 return fail(
@@ -102,7 +105,7 @@ impl Oracle {
         }
         let open = text(after, &["status", "currentAttempt", "id"]);
         let before = object.current_attempt.as_deref().unwrap_or_default();
-        if open.is_empty() && !before.is_empty() && new <= old && !is_true(after, &["status", "finished"]) {
+        if counted && open.is_empty() && !before.is_empty() && new <= old && !is_true(after, &["status", "finished"]) {
             let calls = object.attempts.get(before).map(|attempt| attempt.calls.as_slice());
             let last = calls.and_then(|calls| self.books.calls.get(calls.last()?));
             if last.is_some_and(|call| call.sent.process == by.process && call.spends == Spends::Surely) {
@@ -142,8 +145,7 @@ impl Oracle {
                 let heard = self.books.calls.get(call).and_then(|call| call.heard);
                 heard.is_some_and(|heard| heard.told == Told::Accepted)
             });
-            // A pass that panicked knows no more of its call than another process would.
-            accepted || writer != closer || self.facts.passes_panic
+            accepted || writer != closer
         });
         (answers + given_up.count()) as u64
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    plan::{Happening, Plan},
+    plan::{Happening, Plan, Replicas},
     world::{NAMESPACE, object_name},
 };
 
@@ -27,6 +27,8 @@ pub struct Facts {
     pub lists_lag: bool,
     /// Processes stand still.
     pub processes_freeze: bool,
+    /// Leads begin and end.
+    pub leads_change: bool,
     /// Passes panic.
     pub passes_panic: bool,
     /// Receivers and signers may disagree on the key for a while.
@@ -53,6 +55,7 @@ impl Default for Facts {
             clocks_jump: false,
             lists_lag: false,
             processes_freeze: false,
+            leads_change: false,
             passes_panic: false,
             keys_rotate: false,
             fairness: None,
@@ -103,6 +106,7 @@ impl Facts {
             clocks_jump: jumped > Duration::ZERO,
             lists_lag: any(|what| matches!(what, Happening::TimeTravel { .. })),
             processes_freeze: any(|what| matches!(what, Happening::Freeze { .. })),
+            leads_change: plan.replicas == Replicas::Elected,
             passes_panic: plan.panics(),
             bound: 3 * LONGEST_PAUSE + faults + accepted + 2 * jumped,
             leaders: plan.replicas.leaders(),

@@ -146,7 +146,8 @@ impl Oracle {
             at,
             told,
             status,
-            proven: tried || self.books.connections.is_proven(&call.host),
+            // What stands still does not hear that its connection was made anew meanwhile.
+            proven: tried || self.books.connections.is_proven(&call.host) || self.facts.processes_freeze,
         };
         let key = (call.sent.process, call.host.clone(), call.guest.clone());
         if let Some(flights) = self.books.flights.get_mut(&(key.0, key.1.clone())) {

@@ -222,7 +222,7 @@ fn happening(rng: &mut StdRng, objects: &[Object], replicas: Replicas) -> Happen
         38 | 39 => Happening::NoLeases { lasts },
         _ => Happening::CrashLoop {
             replica,
-            times: pick(rng, &[5, 30, 120]),
+            times: pick(rng, &[5, 20, 60]),
             every: pick(rng, &[1_000, 3_000]),
         },
     }
