@@ -35,7 +35,11 @@ impl Scenario {
         }
         Plan {
             seed,
-            pace: if seed % 3 == 0 { Pace::Ties } else { Pace::Brisk },
+            pace: if seed.is_multiple_of(3) {
+                Pace::Ties
+            } else {
+                Pace::Brisk
+            },
             replicas: match self {
                 Self::TwoLeaders => Replicas::TwoLeaders,
                 Self::Plain | Self::DeletedInFlight => Replicas::One,

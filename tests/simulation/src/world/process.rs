@@ -194,7 +194,7 @@ impl World {
 
 fn leadership(plan: &Plan) -> Leadership {
     // A lease is looked at and renewed several times a second, for nothing most of the time: long ones let more runs run.
-    let seconds = if plan.seed % 4 == 0 {
+    let seconds = if plan.seed.is_multiple_of(4) {
         [15, 10, 2]
     } else {
         [150, 100, 20]

@@ -103,9 +103,8 @@ pub(super) fn endpoints(plan: &Plan) -> Vec<String> {
 /// How a guest's session ends, and what is said of it afterwards.
 fn behaviour(plan: &Plan, guest: u32) -> Guest {
     let draw = super::mix(plan.seed ^ u64::from(guest));
-    let mut guest = Guest::default();
-    guest.ending = match plan.connection.accepts_after {
-        None if draw % 4 == 0 => Ending::AtOnceWithBody,
+    let ending = match plan.connection.accepts_after {
+        None if draw.is_multiple_of(4) => Ending::AtOnceWithBody,
         None => Ending::AtOnce,
         // Longer than anybody looks: it was accepted and never done.
         Some(after) if after > 150_000 => Ending::AcceptedNever,
@@ -119,7 +118,8 @@ fn behaviour(plan: &Plan, guest: u32) -> Guest {
         EndedAs::Gone,
         EndedAs::Empty,
     ];
-    guest.ended_as = ways[(draw >> 8) as usize % ways.len()];
+    let mut guest = Guest::default();
+    (guest.ending, guest.ended_as) = (ending, ways[(draw >> 8) as usize % ways.len()]);
     guest
 }
 
