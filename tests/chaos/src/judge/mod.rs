@@ -1,4 +1,4 @@
-//! The judge: what the servers saw and stored against what was promised (`behaviour.md`, I1 to I13).
+//! The judge: what the servers saw and stored against what was promised (`docs/reliability.md`, I1 to I13).
 //!
 //! It believes the simulator's ledger, the API server's objects and audit log, and, for what the operator must have
 //! announced, its audit lines. It never asks the operator how it did.
@@ -54,7 +54,7 @@ pub struct Rules {
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which, by its number in `behaviour.md`.
+    /// Which, by its number in `docs/reliability.md`.
     pub promise: &'static str,
     /// Whose: an object, a webhook's id, or a process of the operator.
     pub who: String,

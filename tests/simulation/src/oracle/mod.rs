@@ -1,4 +1,4 @@
-//! The oracle: every invariant of the design, judged after every record of a run.
+//! The oracle: every invariant, judged after every record of a run.
 //!
 //! It goes by what left a process, what was stored, and what the models did and meant; never by what the operator says
 //! of itself, except to hold the operator to its word. It knows the truth that the operator cannot know: which life of a
@@ -41,7 +41,7 @@ use crate::{
 use books::Books;
 pub use facts::{Facts, Fairness};
 
-/// An invariant of the design.
+/// An invariant: see `docs/reliability.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Invariant {
     /// Never twice: (a) no call that nothing asks for.

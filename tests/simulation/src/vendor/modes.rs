@@ -33,7 +33,7 @@ pub enum Mode {
 pub enum NoRoute {
     /// As the vendor does: `not.found`, in perfect shape. Once a guest was shown here, as an empty 404 instead: an API
     /// that was there and goes away in the very words of "no such session" cannot be told from sessions that are over,
-    /// and the design does not promise to.
+    /// and nobody promises to.
     Vendors,
     /// 404 without a body or request id.
     Empty,
