@@ -111,7 +111,9 @@ impl Oracle {
             let sentence = format!("its deadline is long over, and Ready still said {ready:?}");
             return Err(violation(Invariant::I13, object, sentence));
         }
-        let unproven = ready == "RouteNotProven" && !self.books.connections.any_proven();
+        // The last write of such an object may meet a panic, too.
+        let waits = ready == "RouteNotProven" || (ready == "InternalError" && self.facts.passes_panic);
+        let unproven = waits && !self.books.connections.any_proven();
         let stuck = unproven
             || self
                 .facts
