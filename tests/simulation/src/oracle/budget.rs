@@ -93,7 +93,8 @@ impl Oracle {
         let (old, new) = (retries(&object.last), retries(after));
         // A pass that panicked knows no more of its call than another process would, and no breaker hears of it. A lead that
         // begins anew begins with breakers that are: from outside it cannot be told from which answer on.
-        let counted = !self.facts.passes_panic && !self.facts.leads_change;
+        // What stands still may believe an answer that its own timeout has overtaken.
+        let counted = !self.facts.passes_panic && !self.facts.leads_change && !self.facts.processes_freeze;
         if new > old && counted {
             let spent = self.spent(object, by.process);
             if new > spent {

@@ -85,7 +85,9 @@ impl Oracle {
                         _ => heard.gone() && !taken.active,
                     }
                 };
-                if !heard.iter().any(|(_, call)| shows(call)) {
+                // What stands still may believe an answer that its own timeout has overtaken, or one that came by a connection
+                // that was made anew meanwhile.
+                if !self.facts.processes_freeze && !heard.iter().any(|(_, call)| shows(call)) {
                     let sentence = format!(
                         "{outcome} is written by process {}, and no answer that it heard through {host:?} shows it",
                         by.process

@@ -143,10 +143,11 @@ impl Connections {
             .filter(|told| told.first().is_some_and(|first| first.0 <= since))
             .and_then(|told| lately(told.iter().copied(), since))
             .unwrap_or(u32::MAX);
-        let to_it = self
-            .all
-            .values()
-            .filter(|one| one.host == host && one.deleted.is_none_or(|deleted| deleted >= since));
+        let leads = |one: &&Connection| one.host == host;
+        let lately_there = |one: &&Connection| one.deleted.is_none_or(|deleted| deleted >= since);
+        // A watch that lags tells late that a connection is gone: then what it allowed last still holds.
+        let any = self.all.values().filter(leads).any(|one| lately_there(&one));
+        let to_it = self.all.values().filter(leads).filter(|one| !any || lately_there(one));
         to_it.fold((0, 0), |(calls, flights), one| {
             let own = lately(one.limits.iter().map(|limit| (limit.0, limit.1)), since).unwrap_or(0);
             let passes = lately(one.limits.iter().map(|limit| (limit.0, limit.2)), since).unwrap_or(0);

@@ -146,8 +146,7 @@ impl Oracle {
             at,
             told,
             status,
-            // What stands still does not hear that its connection was made anew meanwhile.
-            proven: tried || self.books.connections.is_proven(&call.host) || self.facts.processes_freeze,
+            proven: tried || self.books.connections.is_proven(&call.host),
         };
         let key = (call.sent.process, call.host.clone(), call.guest.clone());
         if let Some(flights) = self.books.flights.get_mut(&(key.0, key.1.clone())) {
