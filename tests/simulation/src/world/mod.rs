@@ -1,9 +1,9 @@
 //! The world around the operator: servers, a network, machines with clocks, and whatever goes wrong.
 //!
-//! One request goes this way: it leaves a process ([`network`]), which may be its end; the server's half is a task of
-//! the world's own, so that a caller who gives up or dies does not undo what the server does ([`servers`]); its answer
-//! finds its way back unless it is lost. Watches stay open ([`watches`]). [`process`] starts and kills operators,
-//! [`happenings`] carries out what a plan says.
+//! One request goes this way: it leaves a process (`network`), which may be its end; the server's half is a task of
+//! the world's own, so that a caller who gives up or dies does not undo what the server does (`servers`); its answer
+//! finds its way back unless it is lost. Watches stay open (`watches`). `process` starts and kills operators,
+//! `happenings` carries out what a plan says.
 
 mod conditions;
 mod happenings;
