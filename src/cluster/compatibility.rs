@@ -6,7 +6,7 @@
 //! The look is at the served OpenAPI document, which everybody who is authenticated may read; the CRDs themselves need
 //! a ClusterRole, which an operator for a single namespace does not have.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
 use kube::{CustomResourceExt, Resource};
 use serde_json::Value;
@@ -70,10 +70,13 @@ impl Cluster {
             Err(CallError::Refused(refusal)) if refusal.code == 404 => Value::Null,
             Err(error) => return Err(error.into()),
         };
-        let wanted = [own_schema::<GuestTermination>(), own_schema::<GenesysConnection>()];
-        Ok(compare(&document, &wanted))
+        Ok(compare(&document, &*WANTED))
     }
 }
+
+/// The kinds of this version. They never change, and they are asked for as long as the installed ones do not fit.
+static WANTED: LazyLock<[(String, Value); 2]> =
+    LazyLock::new(|| [own_schema::<GuestTermination>(), own_schema::<GenesysConnection>()]);
 
 /// A kind and its schema, as this version would write it into a CRD.
 fn own_schema<K: CustomResourceExt + Resource<DynamicType = ()>>() -> (String, Value) {
@@ -150,7 +153,7 @@ mod tests {
     /// What a server publishes that has the kinds of this version.
     fn document() -> Value {
         let mut schemas = serde_json::Map::new();
-        for (kind, mut schema) in [own_schema::<GuestTermination>(), own_schema::<GenesysConnection>()] {
+        for (kind, mut schema) in WANTED.clone() {
             schema["x-kubernetes-group-version-kind"] = json!([{"group": GROUP, "kind": kind, "version": VERSION}]);
             schemas.insert(format!("dev.guestops.v1alpha1.{kind}"), schema);
         }

@@ -309,12 +309,16 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
                 .connections
                 .get(name)
                 .map(|connection| connection.uid.clone());
-            // Another one of the same name is the watch's to tell: a read may be older than what it told already.
-            if let Some(fresh) = fresh.filter(|fresh| fresh.metadata.uid.as_deref() == known.as_deref()) {
-                see_connection(shared, fresh);
-                shared.work.notify_one();
+            // Another one of the same name is the watch's to tell: a read may be older than what it told already. Until
+            // then no write can succeed.
+            match fresh.filter(|fresh| fresh.metadata.uid.as_deref() == known.as_deref()) {
+                Some(fresh) => {
+                    see_connection(shared, fresh);
+                    shared.work.notify_one();
+                    (None, Some(CONFLICT_PAUSE))
+                }
+                None => (None, Some(WRITE_PAUSE)),
             }
-            (None, Some(CONFLICT_PAUSE))
         }
         StatusWrite::Gone => (None, Some(WRITE_PAUSE)),
         StatusWrite::Throttled(pause) => (None, Some(pause.clamp(WRITE_PAUSE, 6 * WRITE_PAUSE))),

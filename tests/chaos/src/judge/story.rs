@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use guest_termination_operator::api::GuestTermination;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
@@ -158,10 +158,14 @@ fn writes(evidence: &Evidence) -> anyhow::Result<Writes> {
         if !about_status || (400..500).contains(&event.code) {
             continue;
         }
-        let content = event
-            .content
-            .as_ref()
-            .context("a status write is logged without its content")?;
+        let Some(content) = &event.content else {
+            // The server died, or gave up, before it had read the body: nothing of it can have been stored.
+            ensure!(
+                !event.succeeded(),
+                "a status write succeeded and is logged without its content"
+            );
+            continue;
+        };
         let uid = content["metadata"]["uid"]
             .as_str()
             .context("a status write names no uid")?

@@ -213,6 +213,22 @@ fn a_write_whose_caller_died_over_it_may_have_been_carried_out() {
 }
 
 #[test]
+fn a_write_that_was_never_read_is_none() {
+    let mut evidence = good();
+    let mut unread = evidence.requests[1].clone();
+    unread.code = 500;
+    unread.content = None;
+    evidence.requests.insert(0, unread);
+    assert_eq!(promises(&evidence), [""; 0]);
+
+    evidence.requests[0].code = 200;
+    assert!(
+        judge(&evidence, &Rules::default()).is_err(),
+        "a log without contents cannot be judged"
+    );
+}
+
+#[test]
 fn each_broken_promise_is_found() {
     type Change = fn(&mut Evidence);
     let changes: [(&str, Change); 20] = [

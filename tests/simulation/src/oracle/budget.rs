@@ -43,7 +43,7 @@ pub(super) enum Spends {
 
 impl Row {
     /// Takes an answer in.
-    pub(super) fn hear(&mut self, heard: &Heard, all_answered: bool) -> Spends {
+    pub(super) fn hear(&mut self, heard: &Heard, operation: Operation, all_answered: bool) -> Spends {
         match heard.told {
             Told::Nothing | Told::Unclear => {
                 self.failures += 1;
@@ -59,12 +59,16 @@ impl Row {
                 self.started = true;
                 Spends::No
             }
-            _ => {
+            told => {
                 *self = Self {
                     failures: 0,
                     started: true,
                 };
-                Spends::No
+                // A refused look fails no object that may have ended its session: it is spent and looked at again.
+                match (operation, told) {
+                    (Operation::Observe, Told::Refused) => Spends::Maybe,
+                    _ => Spends::No,
+                }
             }
         }
     }
@@ -74,8 +78,8 @@ impl Oracle {
     /// Retries, when a status is written.
     ///
     /// I4: `status.retries` is not more than what can have spent one: failures that were heard while no more than five came
-    /// in a row, and not before the first success of the process; calls that were not answered at all; attempts that
-    /// another process gave up, or that were accepted and not confirmed.
+    /// in a row, and not before the first success of the process; looks that were refused; calls that were not answered at
+    /// all; attempts that another process gave up, or that were accepted and not confirmed.
     ///
     /// I3: a failure of an attempt that surely spends one is counted.
     ///

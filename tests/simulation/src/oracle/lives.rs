@@ -179,7 +179,7 @@ impl Oracle {
             *other != ordinal && call.sent.process == process && call.operation == operation && call.heard.is_none()
         });
         let row = self.books.rows.entry((process, host, operation)).or_default();
-        let spends = row.hear(&heard, all_answered);
+        let spends = row.hear(&heard, operation, all_answered);
         self.books.heard.entry(key).or_default().push(ordinal);
         if let Some(call) = self.books.calls.get_mut(&ordinal) {
             call.heard = Some(heard);

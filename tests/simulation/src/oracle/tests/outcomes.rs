@@ -267,3 +267,21 @@ fn i4_unconfirmed_needs_doubt() {
     story.finishes(1, "one", "Unconfirmed", None);
     story.violates(I4, "no doubt");
 }
+
+#[test]
+fn i4_a_retry_is_spent_by_an_answer_that_can_spend_one() {
+    let case = |told: Told, retries: u64| {
+        let mut story = Story::new();
+        story.creates("other", "h", |_| {});
+        story.looks(1, "other", Told::Active);
+        story.creates("one", "g", |_| {});
+        story.looks(1, "one", told);
+        story.writes(1, "one", |status| status["retries"] = json!(retries));
+        story
+    };
+    case(Told::Nothing, 1).holds();
+    case(Told::Refused, 1).holds();
+    case(Told::Nothing, 2).violates(I4, "1 answers can have spent one");
+    case(Told::Throttled, 1).violates(I4, "0 answers can have spent one");
+    case(Told::Active, 1).violates(I4, "0 answers can have spent one");
+}
