@@ -46,6 +46,8 @@ pub(crate) fn run_all(
                         requests.fetch_add(outcome.requests, Ordering::Relaxed);
                         done.fetch_add(1, Ordering::Relaxed);
                         if let Some(violation) = outcome.violation {
+                            // At once: a long run is not waited for.
+                            eprintln!("\nFAILED {number}: {violation}");
                             let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
                             failures.push((number, violation));
                             if !keep_going {
