@@ -212,6 +212,7 @@ fn happening(rng: &mut StdRng, objects: &[Object], replicas: Replicas) -> Happen
         30 => Happening::Forbidden { lasts },
         31 => Happening::Refuse { guest, lasts },
         32 => Happening::Odd { guest, lasts },
+        33 if rng.random_ratio(1, 2) => Happening::Readdress,
         33 => Happening::Reformat,
         34 => Happening::RemoveWebhooks,
         35 | 36 => Happening::Reconnect {

@@ -169,6 +169,8 @@ pub enum Happening {
     LoseSecret { lasts: Millis },
     /// A user gives the webhooks of the connection another format.
     Reformat,
+    /// A user gives the webhooks of the connection another address.
+    Readdress,
     /// A user takes the webhooks out of the connection.
     RemoveWebhooks,
     /// The connection is deleted, and after a while created again: to the same place, or to another organisation's.

@@ -34,7 +34,9 @@ impl World {
             | Happening::Suspend { .. }
             | Happening::Deadline { .. }
             | Happening::Labels { .. } => self.users(what),
-            Happening::Reformat | Happening::RemoveWebhooks | Happening::Reconnect { .. } => self.connections(what),
+            Happening::Reformat | Happening::Readdress | Happening::RemoveWebhooks | Happening::Reconnect { .. } => {
+                self.connections(what)
+            }
             Happening::RevokeTokens | Happening::RotateSecret { .. } | Happening::LoseSecret { .. } => {
                 self.credentials(what);
             }
@@ -96,7 +98,11 @@ impl World {
         let mut state = self.lock();
         match what {
             Happening::Reformat => {
-                let webhooks = setup::webhooks(&state.plan, "CloudEvents");
+                let webhooks = setup::webhooks(&state.plan, setup::HOOKS, "CloudEvents");
+                state.user(patch(webhooks));
+            }
+            Happening::Readdress => {
+                let webhooks = setup::webhooks(&state.plan, setup::MOVED_HOOKS, "Flat");
                 state.user(patch(webhooks));
             }
             Happening::RemoveWebhooks => {

@@ -26,6 +26,10 @@ use crate::{
 
 /// The namespace that everything is in.
 pub const NAMESPACE: &str = "guests";
+/// Where webhooks go, up to their number.
+pub(super) const HOOKS: &str = "hooks.receiver.test/webhooks/hook";
+/// Where they go after they have moved.
+pub(super) const MOVED_HOOKS: &str = "hooks.receiver.test/webhooks/moved";
 /// The host of the webhook receiver.
 pub(super) const RECEIVER_HOST: &str = "hooks.receiver.test";
 /// The host of the vendor.
@@ -92,11 +96,11 @@ pub fn manifest(number: usize, object: &Object) -> Value {
         "spec": spec})
 }
 
-/// The webhook endpoints of a plan, as the receiver names them.
+/// The webhook endpoints of a plan, as the receiver names them: where they are at first, and where they can move to.
 pub(super) fn endpoints(plan: &Plan) -> Vec<String> {
-    let numbers = 0..plan.connection.webhooks;
-    numbers
-        .map(|number| format!("{RECEIVER_HOST}/webhooks/hook-{number}"))
+    let places = [HOOKS, MOVED_HOOKS].into_iter();
+    places
+        .flat_map(|place| (0..plan.connection.webhooks).map(move |number| format!("{place}-{number}")))
         .collect()
 }
 
@@ -123,11 +127,11 @@ fn behaviour(plan: &Plan, guest: u32) -> Guest {
     guest
 }
 
-/// The webhooks of the connection, in that format.
-pub(super) fn webhooks(plan: &Plan, format: &str) -> Value {
+/// The webhooks of the connection, at that place and in that format.
+pub(super) fn webhooks(plan: &Plan, place: &str, format: &str) -> Value {
     (0..plan.connection.webhooks)
         .map(|number| {
-            json!({"name": format!("hook-{number}"), "url": format!("https://{RECEIVER_HOST}/webhooks/hook-{number}"),
+            json!({"name": format!("hook-{number}"), "url": format!("https://{place}-{number}"),
                 "signingSecretRef": {"name": "signing", "key": "key"}, "format": format})
         })
         .collect()
@@ -144,7 +148,7 @@ pub(super) fn connection(plan: &Plan, host: &str) -> Value {
         "notFound": {"trust": if plan.connection.trusted { "Always" } else { "WhenProven" }},
         "rateLimit": {"requestsPerMinute": plan.connection.requests_per_minute,
                       "maxInFlight": plan.connection.max_in_flight},
-        "webhooks": webhooks(plan, "Flat"),
+        "webhooks": webhooks(plan, HOOKS, "Flat"),
     }})
 }
 

@@ -1,0 +1,240 @@
+//! Faults of `docs/reliability.md` at the length that they are spoken of there: hours, days, hundreds of objects. Every
+//! invariant holds in them, and what is counted is counted at the models.
+
+// `cfg(test)` is always true here. It tells clippy that helpers, too, may end a test by `unwrap`.
+#[cfg(test)]
+mod scenarios {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use serde_json::Value;
+    use simulation::{
+        faults::{Effect, Fault, FaultKind},
+        history::{Record, Server, What},
+        plan::{Calls, Connection, Event, Happening, Millis, Object, Pace, Plan, Replicas},
+        run::{Outcome, run},
+        vendor::Effect::Ended,
+    };
+
+    const MINUTE: Millis = 60_000;
+    const HOUR: Millis = 60 * MINUTE;
+
+    /// One process and that many objects, each with a guest of its own who is there.
+    fn plan(objects: u32) -> Plan {
+        let object = |number| Object {
+            at: 500 + Millis::from(number),
+            guest: number,
+            hostile: false,
+            active: true,
+            retain_data: true,
+            suspend: false,
+            backoff_limit: 6,
+            active_deadline_seconds: 21_600,
+            not_after: None,
+        };
+        Plan {
+            seed: 4,
+            pace: Pace::Brisk,
+            replicas: Replicas::One,
+            restart_after: 1_000,
+            rules: true,
+            connection: Connection {
+                at: 0,
+                requests_per_minute: 600,
+                max_in_flight: 10,
+                webhooks: 1,
+                trusted: true,
+                accepts_after: None,
+            },
+            objects: (0..objects).map(object).collect(),
+            faults: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn with(mut plan: Plan, events: impl IntoIterator<Item = (Millis, Happening)>) -> Plan {
+        plan.events = events.into_iter().map(|(at, what)| Event { at, what }).collect();
+        plan
+    }
+
+    /// Runs it, and sees that no invariant is broken.
+    fn holds(plan: &Plan) -> Outcome {
+        let outcome = run(plan);
+        if let Some(violation) = &outcome.violation {
+            panic!("{violation}");
+        }
+        outcome
+    }
+
+    fn between(outcome: &Outcome, from: Millis, to: Millis) -> impl Iterator<Item = &Record> {
+        let span = Duration::from_millis(from)..Duration::from_millis(to);
+        outcome.records.iter().filter(move |record| span.contains(&record.at))
+    }
+
+    fn count(records: impl Iterator<Item = impl std::borrow::Borrow<Record>>, what: impl Fn(&What) -> bool) -> usize {
+        records.filter(|record| what(&record.borrow().what)).count()
+    }
+
+    fn is_call(what: &What) -> bool {
+        matches!(what, What::Vendor { .. })
+    }
+
+    fn is_status_write(what: &What) -> bool {
+        matches!(what, What::Asked { server: Server::Cluster, line, .. }
+            if line.starts_with("PUT ") && line.contains("/guestterminations/"))
+    }
+
+    /// How each object ended.
+    fn outcomes(outcome: &Outcome) -> BTreeMap<String, usize> {
+        let mut last: BTreeMap<&str, &Value> = BTreeMap::new();
+        for record in &outcome.records {
+            if let What::Stored { after: Some(after), .. } = &record.what
+                && after["kind"] == "GuestTermination"
+            {
+                last.insert(after["metadata"]["name"].as_str().unwrap(), after);
+            }
+        }
+        let mut outcomes = BTreeMap::new();
+        for object in last.into_values() {
+            let outcome = object["status"]["outcome"].as_str().unwrap_or("none");
+            *outcomes.entry(outcome.to_owned()).or_default() += 1;
+        }
+        outcomes
+    }
+
+    fn all(count: usize, outcome: &str) -> BTreeMap<String, usize> {
+        BTreeMap::from([(outcome.to_owned(), count)])
+    }
+
+    #[test]
+    fn an_hour_of_429_is_a_call_now_and_then_and_no_write() {
+        let storm = Happening::Throttle {
+            retry_after: None,
+            lasts: HOUR,
+        };
+        let outcome = holds(&with(plan(20), [(100, storm)]));
+        assert_eq!(outcomes(&outcome), all(20, "Terminated"));
+        let storm = || between(&outcome, 0, HOUR);
+        let (calls, writes) = (count(storm(), is_call), count(storm(), is_status_write));
+        // The pauses double to five minutes. Each object says once that it waits.
+        assert!((8..=40).contains(&calls), "{calls} calls");
+        assert!(writes <= 20, "{writes} status writes of 20 objects");
+    }
+
+    #[test]
+    fn a_machine_that_sleeps_for_hours_wakes_without_a_burst() {
+        for replicas in [Replicas::One, Replicas::Elected] {
+            let sleep = |replica| {
+                let lasts = 3 * HOUR;
+                (1_000, Happening::Freeze { replica, lasts })
+            };
+            let mut plan = plan(40);
+            plan.replicas = replicas;
+            plan.connection.requests_per_minute = 30;
+            let outcome = holds(&with(plan, (0..replicas.count()).map(sleep)));
+            assert_eq!(outcomes(&outcome), all(40, "Terminated"), "{replicas:?}");
+            // The token is of yesterday: nobody has to be told so by a 401.
+            let refused = |what: &What| matches!(what, What::Answered { status: Some(401), .. });
+            assert_eq!(count(outcome.records.iter(), refused), 0, "{replicas:?}");
+            assert!(outcome.span > Duration::from_secs(3 * 3600));
+        }
+    }
+
+    #[test]
+    fn every_tenth_answer_is_an_error_and_costs_no_more_than_half_a_call_an_object() {
+        let objects = 100;
+        let every_tenth = |effect| {
+            (1..=40).map(move |tenth| Fault {
+                effect,
+                nth: 10 * tenth,
+                kind: FaultKind::ErrorWithoutEffect,
+            })
+        };
+        let mut plan = plan(objects);
+        plan.faults = every_tenth(Effect::Observe)
+            .chain(every_tenth(Effect::Terminate))
+            .collect();
+        let outcome = holds(&plan);
+        assert_eq!(outcomes(&outcome), all(100, "Terminated"));
+        // Two without any error.
+        let calls = count(outcome.records.iter(), is_call);
+        assert!((201..=250).contains(&calls), "{calls} calls for {objects} objects");
+    }
+
+    #[test]
+    fn after_ten_minutes_of_outage_three_thousand_objects_go_on_at_full_speed() {
+        let outage = Happening::Outage {
+            calls: Calls::All,
+            lasts: 10 * MINUTE,
+        };
+        let down_from = MINUTE;
+        let outcome = holds(&with(plan(3_000), [(down_from, outage)]));
+        assert_eq!(outcomes(&outcome), all(3_000, "Terminated"));
+        let ended = |from: Millis| {
+            let ends = |what: &What| matches!(what, What::Vendor { call, .. } if call.effect == Ended);
+            count(between(&outcome, from, from + MINUTE / 2), ends)
+        };
+        let (before, during, after) = (
+            ended(down_from - MINUTE / 2),
+            ended(down_from + MINUTE),
+            ended(down_from + 11 * MINUTE),
+        );
+        assert!(before > 50, "{before} in the half minute before");
+        assert_eq!(during, 0);
+        assert!(
+            100 * after >= 95 * before,
+            "{after} in the second minute afterwards, {before} before"
+        );
+    }
+
+    #[test]
+    fn a_receiver_that_is_down_for_three_days_and_a_hundred_restarts_are_one_schedule() {
+        let mut events = vec![(
+            100,
+            Happening::Receiver {
+                status: 503,
+                lasts: 90 * HOUR,
+            },
+        )];
+        events.extend((1..=100).map(|number| (number * 45 * MINUTE, Happening::Kill { replica: 0 })));
+        let outcome = holds(&with(plan(1), events));
+        assert_eq!(outcomes(&outcome), all(1, "Terminated"));
+        let tries = count(outcome.records.iter(), |what| matches!(what, What::Webhook { .. }));
+        // A crash between a try and its write repeats it; none of these hits one.
+        assert_eq!(tries, 10);
+        let starts = count(outcome.records.iter(), |what| matches!(what, What::Started { .. }));
+        assert_eq!(starts, 101);
+    }
+
+    #[test]
+    fn a_webhook_that_is_pending_goes_to_the_new_address_as_it_was() {
+        let down = Happening::Receiver {
+            status: 503,
+            lasts: HOUR,
+        };
+        let outcome = holds(&with(plan(1), [(100, down), (30 * MINUTE, Happening::Readdress)]));
+        let tries = outcome.records.iter().filter_map(|record| match &record.what {
+            What::Asked {
+                line,
+                body,
+                server: Server::Receiver,
+                ..
+            } => Some((line, body)),
+            _ => None,
+        });
+        let tries: Vec<_> = tries.collect();
+        let (first, last) = (tries.first().unwrap(), tries.last().unwrap());
+        assert!(first.0.ends_with("/webhooks/hook-0"), "{}", first.0);
+        assert!(last.0.ends_with("/webhooks/moved-0"), "{}", last.0);
+        assert_eq!(first.1, last.1);
+        let message = |what: &What| match what {
+            What::Webhook { delivery, .. } => Some(delivery.id.clone()),
+            _ => None,
+        };
+        let ids: std::collections::BTreeSet<_> = outcome
+            .records
+            .iter()
+            .filter_map(|record| message(&record.what))
+            .collect();
+        assert_eq!(ids.len(), 1, "{ids:?}");
+    }
+}
