@@ -10,6 +10,7 @@ mod scenarios {
     use simulation::{
         faults::{Effect, Fault, FaultKind},
         history::{Record, Server, What},
+        oracle::Facts,
         plan::{Calls, Connection, Event, Happening, Millis, Object, Pace, Plan, Replicas},
         run::{Outcome, run},
         vendor::Effect::Ended,
@@ -21,6 +22,7 @@ mod scenarios {
     /// One process and that many objects, each with a guest of its own who is there.
     fn plan(objects: u32) -> Plan {
         let object = |number| Object {
+            namespace: 0,
             at: 500 + Millis::from(number),
             guest: number,
             hostile: false,
@@ -236,5 +238,61 @@ mod scenarios {
             .filter_map(|record| message(&record.what))
             .collect();
         assert_eq!(ids.len(), 1, "{ids:?}");
+    }
+
+    /// That many objects more, in a namespace of their own.
+    fn and(mut plan: Plan, objects: u32) -> Plan {
+        let namespace = plan.namespaces();
+        let first = plan.objects[0].clone();
+        let from = u32::try_from(plan.objects.len()).unwrap();
+        plan.objects.extend((from..from + objects).map(|guest| Object {
+            namespace,
+            guest,
+            ..first.clone()
+        }));
+        plan
+    }
+
+    /// When each object of a namespace was finished.
+    fn ends(outcome: &Outcome, namespace: &str) -> Vec<Duration> {
+        let ends = outcome.records.iter().filter_map(|record| match &record.what {
+            What::Stored {
+                before: Some(before),
+                after: Some(after),
+                ..
+            } if after["metadata"]["namespace"] == namespace
+                && after["status"]["finished"] == true
+                && before["status"]["finished"] != true =>
+            {
+                Some(record.at)
+            }
+            _ => None,
+        });
+        ends.collect()
+    }
+
+    #[test]
+    fn namespaces_get_their_share_however_much_one_of_them_asks_for() {
+        for pace in [Pace::Brisk, Pace::Slow] {
+            // I11: the oracle counts the ends of each, while all have work.
+            let mut plan = and(and(plan(1_500), 300), 300);
+            plan.pace = pace;
+            plan.connection.requests_per_minute = 120;
+            assert!(Facts::of(&plan).fairness.is_some());
+            let outcome = holds(&plan);
+            assert_eq!(outcomes(&outcome), all(2_100, "Terminated"));
+            let last = |namespace| ends(&outcome, namespace).last().copied().unwrap();
+            assert!(last("guests-1") < last("guests") / 2, "{pace:?}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_without_credentials_is_in_nobodys_way() {
+        let lost = Happening::LoseSecret { lasts: HOUR };
+        let outcome = holds(&with(and(plan(100), 100), [(50, lost)]));
+        assert_eq!(outcomes(&outcome), all(200, "Terminated"));
+        let (broken, healthy) = (ends(&outcome, "guests"), ends(&outcome, "guests-1"));
+        assert!(broken.iter().all(|at| at.as_secs() >= 3_600), "{:?}", broken.first());
+        assert!(healthy.iter().all(|at| at.as_secs() < 60), "{:?}", healthy.last());
     }
 }

@@ -16,6 +16,7 @@ const LIMIT_LINGERS: Duration = Duration::from_secs(90);
 /// One connection, by uid.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connection {
+    namespace: String,
     pub(super) host: String,
     pub(super) created: Duration,
     pub(super) deleted: Option<Duration>,
@@ -57,6 +58,7 @@ impl Connections {
         let uid = text(object, &["metadata", "uid"]);
         if !self.all.contains_key(uid) {
             let connection = Connection {
+                namespace: text(object, &["metadata", "namespace"]).to_owned(),
                 host: host(object),
                 created: now,
                 ..Connection::default()
@@ -122,9 +124,10 @@ impl Connections {
         self.proven.contains_key(host) || self.all.values().any(|one| one.host == host && one.trusts)
     }
 
-    /// Whether any connection has shown a guest, or is trusted without.
-    pub(super) fn any_proven(&self) -> bool {
-        !self.shown.is_empty() || self.all.values().any(|one| one.trusts)
+    /// Whether any connection of a namespace has shown a guest, or is trusted without.
+    pub(super) fn any_proven(&self, namespace: &str) -> bool {
+        let mut its = self.all.values().filter(|one| one.namespace == namespace);
+        its.any(|one| one.trusts || self.shown.contains(&one.host))
     }
 
     /// Whether one connection ever led to that host.

@@ -4,11 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     plan::{Happening, Plan, Replicas},
-    world::{NAMESPACE, object_name},
+    world::{NAMESPACE, namespace, namespace_of, object_name},
 };
 
 /// The longest pause that the operator makes of its own: backoff, probes, 403.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long it takes until everything that was created is known.
+const FIRST_LOOKS: Duration = Duration::from_secs(5);
 /// How long a 202 is waited for.
 const ACCEPTED: Duration = Duration::from_secs(120);
 
@@ -68,7 +70,8 @@ impl Facts {
     ///
     /// The bound: a pause that was begun just before the calm; faults strike single requests also afterwards, and each may
     /// cost another pause; a vendor that accepts and never does it costs 120 s and a pause for each retry; instants in a
-    /// status are wall time, so a clock that jumps moves them by so much.
+    /// status are wall time, so a clock that jumps moves them by so much; and the connection's limit lets so many calls
+    /// through.
     pub fn of(plan: &Plan) -> Self {
         let jumps = plan.events.iter().map(|event| match event.what {
             Happening::ClockJump { seconds, .. } => Duration::from_secs(seconds.unsigned_abs()),
@@ -91,10 +94,13 @@ impl Facts {
         } else {
             Duration::ZERO
         };
+        // A look and a call each, at half of what the connection allows: a slot keeps some back.
+        let calls = 4 * u32::try_from(plan.objects.len()).unwrap_or(u32::MAX);
+        let work = Duration::from_secs(60) * calls / plan.connection.requests_per_minute.max(1);
         let any = |what: fn(&Happening) -> bool| plan.events.iter().any(|event| what(&event.what));
         // Its attempts went out through a connection that never comes back.
         let stuck = if any(|what| matches!(what, Happening::Reconnect { .. })) {
-            let objects = 0..plan.objects.len();
+            let objects = (0..plan.objects.len()).filter(|number| namespace_of(plan, *number) == NAMESPACE);
             objects
                 .map(|number| format!("{NAMESPACE}/{}", object_name(number)))
                 .collect()
@@ -108,9 +114,30 @@ impl Facts {
             processes_freeze: any(|what| matches!(what, Happening::Freeze { .. })),
             leads_change: plan.replicas == Replicas::Elected,
             passes_panic: plan.panics(),
-            bound: 3 * LONGEST_PAUSE + faults + accepted + 2 * jumped,
+            bound: 3 * LONGEST_PAUSE + faults + accepted + 2 * jumped + work,
             leaders: plan.replicas.leaders(),
+            fairness: Fairness::of(plan),
             ..Self::default()
         }
+    }
+}
+
+impl Fairness {
+    /// Where nothing goes wrong and every namespace has work for longer than its limit lets it be done in.
+    fn of(plan: &Plan) -> Option<Self> {
+        let namespaces = 0..plan.namespaces();
+        let undisturbed = plan.events.is_empty() && plan.faults.is_empty();
+        let fewest = namespaces
+            .clone()
+            .map(|number| plan.objects.iter().filter(|object| object.namespace == number).count())
+            .min()?;
+        let last = Duration::from_millis(plan.objects.iter().map(|object| object.at).max()?) + FIRST_LOOKS;
+        // A look and a call each, and a burst at the beginning.
+        let calls = (2 * u32::try_from(fewest).ok()?).saturating_sub(plan.connection.requests_per_minute);
+        let until = Duration::from_secs(60) * calls / plan.connection.requests_per_minute.max(1);
+        (namespaces.len() > 1 && undisturbed && until > 2 * last).then(|| Self {
+            namespaces: namespaces.map(namespace).collect(),
+            between: (last, until),
+        })
     }
 }

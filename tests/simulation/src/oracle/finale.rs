@@ -114,7 +114,7 @@ impl Oracle {
         // The last write of such an object may meet a panic, too.
         let waits = ready == "RouteNotProven" || (ready == "InternalError" && self.facts.passes_panic);
         // A process that leads beside another one all the time does not read its own connection's status again.
-        let unproven = waits && (self.facts.leaders > 1 || !self.books.connections.any_proven());
+        let unproven = waits && (self.facts.leaders > 1 || !self.books.connections.any_proven(&object.namespace));
         let stuck = unproven
             || self
                 .facts

@@ -55,6 +55,7 @@ impl Scenario {
                 accepts_after: None,
             },
             objects: vec![Object {
+                namespace: 0,
                 at: 900,
                 guest: 0,
                 hostile: false,

@@ -82,7 +82,7 @@ impl Replicas {
     }
 }
 
-/// The connection that all objects use.
+/// The connection that all objects of a namespace use: each namespace has such a one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// When it is created.
@@ -104,6 +104,8 @@ pub struct Connection {
 pub struct Object {
     /// When it is created.
     pub at: Millis,
+    /// In which namespace: each has a connection `default` to the same vendor, with a limit of its own.
+    pub namespace: u32,
     /// Which guest: two objects can name the same one.
     pub guest: u32,
     /// The guest's id is none, but a way out of its place in a path. Only definitions without rules let it in.
@@ -165,15 +167,15 @@ pub enum Happening {
     RevokeTokens,
     /// The client's secret is another one; the Secret follows after `late`.
     RotateSecret { late: Millis },
-    /// The connection's Secret is gone.
+    /// The Secret of the first namespace's connection is gone.
     LoseSecret { lasts: Millis },
-    /// A user gives the webhooks of the connection another format.
+    /// A user gives the webhooks of the first namespace's connection another format.
     Reformat,
-    /// A user gives the webhooks of the connection another address.
+    /// A user gives the webhooks of the first namespace's connection another address.
     Readdress,
-    /// A user takes the webhooks out of the connection.
+    /// A user takes the webhooks out of the first namespace's connection.
     RemoveWebhooks,
-    /// The connection is deleted, and after a while created again: to the same place, or to another organisation's.
+    /// The first namespace's connection is deleted, and after a while created again: to the same place, or to another organisation's.
     Reconnect { elsewhere: bool, lasts: Millis },
     /// The webhook receiver answers with that.
     Receiver { status: u16, lasts: Millis },
@@ -276,6 +278,12 @@ impl Happening {
 }
 
 impl Plan {
+    /// How many namespaces there are.
+    pub fn namespaces(&self) -> u32 {
+        let last = self.objects.iter().map(|object| object.namespace).max();
+        last.unwrap_or(0) + 1
+    }
+
     /// When everything that happens at some time is over.
     pub fn calm_from(&self) -> Duration {
         let events = self.events.iter().map(|event| event.at + event.what.lasts());

@@ -13,7 +13,7 @@ use crate::{
     apiserver::requests::{CONNECTIONS, Preconditions, SECRETS, Side, TERMINATIONS, create, delete, merge_patch},
     history::What,
     plan::{Happening, Millis},
-    vendor::Trouble,
+    vendor::{Trouble, Vendor},
 };
 
 impl World {
@@ -66,8 +66,14 @@ impl World {
         let mut state = self.lock();
         let at = state.at();
         match what {
-            Happening::GuestReturns { guest } => state.vendor.come_back(at, &setup::guest_id(*guest)),
-            Happening::GuestLeaves { guest } => state.vendor.leave(at, &setup::guest_id(*guest)),
+            Happening::GuestReturns { guest } => {
+                let id = setup::guest_id(*guest);
+                state.vendors.iter_mut().for_each(|vendor| vendor.come_back(at, &id));
+            }
+            Happening::GuestLeaves { guest } => {
+                let id = setup::guest_id(*guest);
+                state.vendors.iter_mut().for_each(|vendor| vendor.leave(at, &id));
+            }
             Happening::Refuse { guest, lasts } => self.trouble(&mut state, *guest, Trouble::Refused, *lasts),
             Happening::Odd { guest, lasts } => {
                 self.trouble(&mut state, *guest, Trouble::OddState("transferring"), *lasts);
@@ -80,14 +86,13 @@ impl World {
     /// Something is special about a guest for a while.
     fn trouble(&self, state: &mut State, guest: u32, trouble: Trouble, lasts: Millis) {
         let id = setup::guest_id(guest);
-        if let Some(guest) = state.vendor.guest_mut(&id) {
-            guest.trouble = Some(trouble);
-        }
-        self.later(lasts, move |state| {
-            if let Some(guest) = state.vendor.guest_mut(&id) {
-                guest.trouble = None;
+        let set = |state: &mut State, id: &str, trouble: Option<&Trouble>| {
+            for guest in state.vendors.iter_mut().filter_map(|vendor| vendor.guest_mut(id)) {
+                guest.trouble = trouble.cloned();
             }
-        });
+        };
+        set(state, &id, Some(&trouble));
+        self.later(lasts, move |state| set(state, &id, None));
     }
 
     fn connections(&self, what: &Happening) {
@@ -111,11 +116,11 @@ impl World {
             Happening::Reconnect { elsewhere, lasts } => {
                 state.user(delete(&CONNECTIONS, NAMESPACE, "default", &Preconditions::default()));
                 let host = if *elsewhere {
-                    setup::OTHER_HOST
+                    setup::OTHER_HOST.to_owned()
                 } else {
-                    setup::VENDOR_HOST
+                    setup::vendor_host(0)
                 };
-                let again = setup::connection(&state.plan, host);
+                let again = setup::connection(&state.plan, &host);
                 self.later(*lasts, move |state| {
                     state.user(create(&CONNECTIONS, NAMESPACE, &again));
                 });
@@ -126,10 +131,12 @@ impl World {
 
     fn users(&self, what: &Happening) {
         let name = |object: &u32| setup::object_name(*object as usize);
+        let plan = self.lock().plan.clone();
+        let namespace = |object: &u32| setup::namespace_of(&plan, *object as usize);
         let spec = |object: &u32, spec: serde_json::Value| {
             merge_patch(
                 &TERMINATIONS,
-                NAMESPACE,
+                &namespace(object),
                 &name(object),
                 Side::Main,
                 &json!({ "spec": spec }),
@@ -137,7 +144,8 @@ impl World {
         };
         match what {
             Happening::Delete { object } => {
-                let request = delete(&TERMINATIONS, NAMESPACE, &name(object), &Preconditions::default());
+                let whose = namespace(object);
+                let request = delete(&TERMINATIONS, &whose, &name(object), &Preconditions::default());
                 self.lock().user(request);
             }
             Happening::Recreate { object } => self.create(*object as usize),
@@ -149,11 +157,11 @@ impl World {
                     .user(spec(object, json!({"activeDeadlineSeconds": seconds})));
             }
             Happening::Labels { object, times, every } => {
-                let (world, name) = (self.clone(), name(object));
+                let (world, object) = (self.clone(), *object as usize);
                 let (times, every) = (*times, Duration::from_millis(*every));
                 tokio::spawn(async move {
                     for time in 0..times {
-                        world.lock().edit_labels(&name, time.into());
+                        world.lock().edit_labels(object, time.into());
                         tokio::time::sleep(every).await;
                     }
                 });
@@ -166,17 +174,19 @@ impl World {
         let mut state = self.lock();
         match what {
             Happening::RevokeTokens => {
-                state.vendor.revoke_tokens();
-                state.elsewhere.revoke_tokens();
+                state.organisations().for_each(Vendor::revoke_tokens);
             }
             Happening::RotateSecret { late } => {
                 let secret = format!("{}-{}", setup::CLIENT_SECRET, state.draw(9, *late));
-                state.vendor.set_client(setup::CLIENT_ID, &secret);
-                state.elsewhere.set_client(setup::CLIENT_ID, &secret);
+                for organisation in state.organisations() {
+                    organisation.set_client(setup::CLIENT_ID, &secret);
+                }
                 state.client_secret.clone_from(&secret);
                 self.later(*late, |state| {
                     let patch = json!({"data": setup::credentials(&state.client_secret)["data"]});
-                    state.user(merge_patch(&SECRETS, NAMESPACE, "genesys", Side::Main, &patch));
+                    for namespace in (0..state.plan.namespaces()).map(setup::namespace) {
+                        state.user(merge_patch(&SECRETS, &namespace, "genesys", Side::Main, &patch));
+                    }
                 });
             }
             Happening::LoseSecret { lasts } => {

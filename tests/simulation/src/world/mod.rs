@@ -32,7 +32,7 @@ use crate::{
     vendor::{Receiver, Vendor},
 };
 
-pub use self::setup::{NAMESPACE, guest_id, manifest, object_name};
+pub use self::setup::{NAMESPACE, guest_id, manifest, namespace, namespace_of, object_name};
 
 /// What a planned panic says.
 pub(crate) const PLANNED_PANIC: &str = "a planned panic";
@@ -46,7 +46,8 @@ pub(crate) struct State {
     pub(crate) origin: Instant,
     pub(crate) plan: Arc<Plan>,
     pub(crate) cluster: ApiServer,
-    pub(crate) vendor: Vendor,
+    /// The organisation that each namespace's connection leads to, by the number of the namespace.
+    pub(crate) vendors: Vec<Vendor>,
     /// Another organisation of the vendor's, which knows none of the guests.
     elsewhere: Vendor,
     pub(crate) receiver: Receiver,
@@ -106,7 +107,10 @@ impl State {
     /// Every object is settled, or a user has suspended it: nothing more is to be expected.
     pub(crate) fn rests(&self) -> bool {
         (0..self.plan.objects.len())
-            .filter_map(|number| self.cluster.object(&TERMINATIONS, NAMESPACE, &object_name(number)))
+            .filter_map(|number| {
+                let namespace = setup::namespace_of(&self.plan, number);
+                self.cluster.object(&TERMINATIONS, &namespace, &object_name(number))
+            })
             .all(|object| {
                 let finished = object["status"]["finished"] == true;
                 object["status"]["settled"] == true || (object["spec"]["suspend"] == true && !finished)

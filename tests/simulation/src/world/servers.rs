@@ -21,7 +21,7 @@ use crate::{
     faults::{Effect, FaultKind},
     history::{Process, Server, What},
     plan::Shape,
-    vendor::{Arrival, Canned, EndpointMode, Mode, NoRoute, Operation, RetryAfter, TokenMode, canned},
+    vendor::{Arrival, Canned, EndpointMode, Mode, NoRoute, Operation, RetryAfter, TokenMode, Vendor, canned},
 };
 
 /// Whose host that is.
@@ -213,17 +213,16 @@ impl State {
                 if fate.kind == Some(FaultKind::Refuse) {
                     let modes = [Mode::Throttles(None), Mode::Forbidden, Mode::Unauthorized];
                     let mode = &modes[(self.draw(7, fate.ordinal) % 3) as usize];
-                    (self.vendor.observe, self.vendor.terminate) = (mode.clone(), mode.clone());
+                    for vendor in &mut self.vendors {
+                        (vendor.observe, vendor.terminate) = (mode.clone(), mode.clone());
+                    }
                 }
-                let elsewhere = request.uri().host() == Some(setup::OTHER_HOST);
-                let vendor = if elsewhere {
-                    &mut self.elsewhere
-                } else {
-                    &mut self.vendor
-                };
-                let response = vendor.handle(arrival, request);
+                let host = request.uri().host().unwrap_or_default();
+                let organisation = self.organisations().find(|organisation| organisation.host() == host);
+                let response = organisation.map(|organisation| organisation.handle(arrival, request));
                 self.note_vendor();
-                Served::Answer(response)
+                // Nobody answers for a host that is nobody's.
+                Served::Answer(response.unwrap_or_else(|| self.error(server, fate)))
             }
             Server::Receiver => {
                 let arrival = self.arrival(fate);
@@ -282,13 +281,20 @@ impl State {
         } else {
             TokenMode::Works
         };
-        (self.vendor.observe, self.vendor.terminate) = (observe, terminate);
-        self.vendor.set_token_mode(token);
+        for vendor in &mut self.vendors {
+            (vendor.observe, vendor.terminate) = (observe.clone(), terminate.clone());
+            vendor.set_token_mode(token.clone());
+        }
+    }
+
+    /// Every organisation of the vendor's, wherever a connection leads to it.
+    pub(super) fn organisations(&mut self) -> impl Iterator<Item = &mut Vendor> {
+        self.vendors.iter_mut().chain([&mut self.elsewhere])
     }
 
     /// What the vendor did goes into the history.
     pub(super) fn note_vendor(&mut self) {
-        let entries: Vec<_> = self.vendor.drain().chain(self.elsewhere.drain()).collect();
+        let entries: Vec<_> = self.organisations().flat_map(Vendor::drain).collect();
         for entry in entries {
             self.record(entry.into());
         }
@@ -336,29 +342,35 @@ impl State {
             Server::Cluster => {
                 let path = request.uri().path();
                 if let Some(name) = path.split("/guestterminations/").nth(1) {
-                    self.edit_labels(name.trim_end_matches("/status"), draw);
+                    let name = name.trim_end_matches("/status").to_owned();
+                    let objects = 0..self.plan.objects.len();
+                    let whose = objects.into_iter().find(|object| setup::object_name(*object) == name);
+                    whose.into_iter().for_each(|object| self.edit_labels(object, draw));
                 }
             }
             Server::Vendor => {
                 let guest = setup::guest_of(request);
                 let at = self.at();
-                self.vendor.leave(at, &guest);
-                if draw % 2 == 1 {
-                    self.vendor.come_back(at, &guest);
+                for vendor in &mut self.vendors {
+                    vendor.leave(at, &guest);
+                    if draw % 2 == 1 {
+                        vendor.come_back(at, &guest);
+                    }
                 }
                 self.note_vendor();
             }
             Server::Receiver => {
                 for object in 0..self.plan.objects.len() {
-                    self.edit_labels(&setup::object_name(object), draw);
+                    self.edit_labels(object, draw);
                 }
             }
         }
     }
 
-    pub(super) fn edit_labels(&mut self, name: &str, draw: u64) {
+    pub(super) fn edit_labels(&mut self, object: usize, draw: u64) {
         let patch = json!({"metadata": {"labels": {"edited": format!("{draw:x}")}}});
-        self.user(merge_patch(&TERMINATIONS, setup::NAMESPACE, name, Side::Main, &patch));
+        let (namespace, name) = (setup::namespace_of(&self.plan, object), setup::object_name(object));
+        self.user(merge_patch(&TERMINATIONS, &namespace, &name, Side::Main, &patch));
     }
 
     /// A request of a user's, which nothing stands in the way of. False if the server refuses it.

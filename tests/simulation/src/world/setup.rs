@@ -24,7 +24,7 @@ use crate::{
     vendor::{EndedAs, Ending, Guest, Receiver, Vendor},
 };
 
-/// The namespace that everything is in.
+/// The first namespace, which everything is in unless a plan says otherwise.
 pub const NAMESPACE: &str = "guests";
 /// Where webhooks go, up to their number.
 pub(super) const HOOKS: &str = "hooks.receiver.test/webhooks/hook";
@@ -32,8 +32,6 @@ pub(super) const HOOKS: &str = "hooks.receiver.test/webhooks/hook";
 pub(super) const MOVED_HOOKS: &str = "hooks.receiver.test/webhooks/moved";
 /// The host of the webhook receiver.
 pub(super) const RECEIVER_HOST: &str = "hooks.receiver.test";
-/// The host of the vendor.
-pub(super) const VENDOR_HOST: &str = "api.vendor.test";
 /// The host of another organisation of the vendor's, which knows none of the guests.
 pub(super) const OTHER_HOST: &str = "api.elsewhere.test";
 /// Ids that lead somewhere else, put into a path as they stand.
@@ -44,6 +42,28 @@ pub(super) const CLIENT_ID: &str = "the-client";
 pub(super) const CLIENT_SECRET: &str = "secret-c4naryc4nary";
 /// 24 bytes in base64, and a canary as they stand.
 const SIGNING_KEY: &str = "whsec_c4naryc4naryc4naryc4naryc4naryc4";
+
+/// The name of a namespace.
+pub fn namespace(number: u32) -> String {
+    match number {
+        0 => NAMESPACE.to_owned(),
+        more => format!("{NAMESPACE}-{more}"),
+    }
+}
+
+/// The host of the vendor that a namespace's connection leads to.
+pub(super) fn vendor_host(namespace: u32) -> String {
+    match namespace {
+        0 => "api.vendor.test".to_owned(),
+        more => format!("api-{more}.vendor.test"),
+    }
+}
+
+/// The namespace that an object of the plan is in.
+pub fn namespace_of(plan: &Plan, object: usize) -> String {
+    namespace(plan.objects.get(object).map_or(0, |object| object.namespace))
+}
+
 /// The id of a guest.
 pub fn guest_id(guest: u32) -> String {
     format!("guest-{guest}")
@@ -68,7 +88,7 @@ pub(super) fn is_collection(path: &str) -> bool {
 /// A Secret with one version of the credentials.
 pub(super) fn credentials(secret: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": "genesys", "namespace": NAMESPACE},
+        "metadata": {"name": "genesys"},
         "data": {"clientId": STANDARD.encode(CLIENT_ID), "clientSecret": STANDARD.encode(secret)}})
 }
 
@@ -92,7 +112,7 @@ pub fn manifest(number: usize, object: &Object) -> Value {
         spec["notAfter"] = wall(Duration::from_millis(not_after)).to_string().into();
     }
     json!({"apiVersion": "guestops.dev/v1alpha1", "kind": "GuestTermination",
-        "metadata": {"name": object_name(number), "namespace": NAMESPACE},
+        "metadata": {"name": object_name(number), "namespace": namespace(object.namespace)},
         "spec": spec})
 }
 
@@ -140,7 +160,7 @@ pub(super) fn webhooks(plan: &Plan, place: &str, format: &str) -> Value {
 /// The manifest of the connection, to that host of the vendor's.
 pub(super) fn connection(plan: &Plan, host: &str) -> Value {
     json!({"apiVersion": "guestops.dev/v1alpha1", "kind": "GenesysConnection",
-    "metadata": {"name": "default", "namespace": NAMESPACE},
+    "metadata": {"name": "default"},
     "spec": {
         "api": "WebMessagingGuests",
         "endpoints": {"apiUrl": format!("https://{host}"), "loginUrl": format!("https://{host}")},
@@ -155,33 +175,37 @@ pub(super) fn connection(plan: &Plan, host: &str) -> Value {
 impl World {
     /// The world as it is when a run of that plan begins. Nobody works in it yet.
     pub fn new(plan: Arc<Plan>, history: History) -> Self {
-        let mut vendor = Vendor::new(VENDOR_HOST);
-        vendor.set_client(CLIENT_ID, CLIENT_SECRET);
-        vendor.limit = Some(plan.connection.requests_per_minute);
-        let mut elsewhere = Vendor::new(OTHER_HOST);
-        elsewhere.set_client(CLIENT_ID, CLIENT_SECRET);
-        elsewhere.limit = vendor.limit;
+        let organisation = |host: &str| {
+            let mut vendor = Vendor::new(host);
+            vendor.set_client(CLIENT_ID, CLIENT_SECRET);
+            vendor.limit = Some(plan.connection.requests_per_minute);
+            vendor
+        };
+        let elsewhere = organisation(OTHER_HOST);
         let mut receiver = Receiver::default();
         for endpoint in endpoints(&plan) {
             receiver.set_keys(&endpoint, &[SIGNING_KEY]);
         }
-        let guests: BTreeMap<u32, bool> = plan
-            .objects
-            .iter()
-            .map(|object| (object.guest, object.active))
+        let vendors = (0..plan.namespaces())
+            .map(|namespace| {
+                let mut vendor = organisation(&vendor_host(namespace));
+                let objects = plan.objects.iter().filter(|object| object.namespace == namespace);
+                let guests: BTreeMap<u32, bool> = objects.map(|object| (object.guest, object.active)).collect();
+                for (guest, _) in guests.into_iter().filter(|(_, active)| *active) {
+                    vendor.add_guest(Duration::ZERO, &guest_id(guest), behaviour(&plan, guest));
+                }
+                vendor
+            })
             .collect();
-        for (guest, active) in guests {
-            if active {
-                vendor.add_guest(Duration::ZERO, &guest_id(guest), behaviour(&plan, guest));
-            }
-        }
         let machines = (0..plan.replicas.count()).map(|_| Machine::new()).collect();
         let (rules, connects_at) = (plan.rules, plan.connection.at);
+        let namespaces: Vec<String> = (0..plan.namespaces()).map(namespace).collect();
+        let names: Vec<&str> = namespaces.iter().map(String::as_str).collect();
         let mut state = State {
             origin: Instant::now(),
             plan,
-            cluster: ApiServer::new(wall(Duration::ZERO), &[NAMESPACE]),
-            vendor,
+            cluster: ApiServer::new(wall(Duration::ZERO), &names),
+            vendors,
             elsewhere,
             receiver,
             client_secret: CLIENT_SECRET.to_owned(),
@@ -198,10 +222,13 @@ impl World {
             stored_at: Vec::new(),
         };
         state.note_vendor();
-        let mut accepted = state.user(create(&SECRETS, NAMESPACE, &credentials(CLIENT_SECRET)));
         let signing = json!({"apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": "signing", "namespace": NAMESPACE}, "data": {"key": STANDARD.encode(SIGNING_KEY)}});
-        accepted &= state.user(create(&SECRETS, NAMESPACE, &signing));
+            "metadata": {"name": "signing"}, "data": {"key": STANDARD.encode(SIGNING_KEY)}});
+        let mut accepted = true;
+        for namespace in &namespaces {
+            accepted &= state.user(create(&SECRETS, namespace, &credentials(CLIENT_SECRET)));
+            accepted &= state.user(create(&SECRETS, namespace, &signing));
+        }
         accepted &= rules || state.drop_rules();
         accepted &= connects_at > 0 || state.connect();
         assert!(
@@ -212,7 +239,7 @@ impl World {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// A user creates the connection.
+    /// A user creates the connection of each namespace.
     pub(crate) fn connect(&self) {
         self.lock().connect();
     }
@@ -222,15 +249,20 @@ impl World {
         let mut state = self.lock();
         let plan = state.plan.clone();
         if let Some(termination) = plan.objects.get(object) {
-            state.user(create(&TERMINATIONS, NAMESPACE, &manifest(object, termination)));
+            let namespace = namespace(termination.namespace);
+            state.user(create(&TERMINATIONS, &namespace, &manifest(object, termination)));
         }
     }
 }
 
 impl State {
     fn connect(&mut self) -> bool {
-        let connection = connection(&self.plan, VENDOR_HOST);
-        self.user(create(&CONNECTIONS, NAMESPACE, &connection))
+        let mut accepted = true;
+        for number in 0..self.plan.namespaces() {
+            let connection = connection(&self.plan, &vendor_host(number));
+            accepted &= self.user(create(&CONNECTIONS, &namespace(number), &connection));
+        }
+        accepted
     }
 
     /// Somebody has put definitions in place of ours that hold no specs and statuses to any promise.

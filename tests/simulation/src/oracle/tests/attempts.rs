@@ -138,7 +138,7 @@ fn i1a_no_attempt_begins_before_its_time() {
         if right {
             story.holds();
         } else {
-            story.violates(I1a, "before 2026-11-24T08:00:10Z");
+            story.violates(I1a, "100ms before status.nextAttemptTime");
         }
     }
 }

@@ -235,7 +235,9 @@ fn i13_everything_finishes_in_time() {
 fn i13_i14_an_end_that_comes_too_late_is_none_in_time() {
     for (seconds, right) in [(1100.0, true), (1300.0, false)] {
         let mut story = Story::new();
-        story.creates("one", "g", |_| {});
+        story.creates("one", "g", |object| {
+            object["spec"]["activeDeadlineSeconds"] = json!(600)
+        });
         story.writes(1, "one", |status| {
             status["conditions"] = json!([{"type": "Ready", "reason": "Unavailable"}]);
         });
@@ -279,6 +281,10 @@ fn i14_no_waiting_state_outlives_its_cause() {
             story.leaves("h", None);
             story.looks(1, "other", Told::Over);
             story.finishes(1, "other", "AlreadyTerminated", Some("Observation"));
+            // What only the process knew may have died with it.
+            story.connection("conn-1", |object| {
+                object["status"]["conditions"] = json!([{"type": "RouteProven", "reason": "GuestRead"}])
+            });
         }
         story.creates("one", "g", |object| object["spec"]["suspend"] = json!(suspended));
         story.writes(1, "one", |status| {

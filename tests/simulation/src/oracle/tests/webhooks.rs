@@ -34,7 +34,8 @@ fn with_facts(facts: Facts) -> Story {
     story.writes(1, "one", |status| {
         finish(status, "Terminated", Some("Response"));
         status["settled"].take();
-        status["webhooks"] = json!([{"name": "hook", "state": "Pending", "messageId": "msg_1", "attempts": 0}]);
+        status["webhooks"] =
+            json!([{"name": "hook", "format": "Flat", "state": "Pending", "messageId": "msg_1", "attempts": 0}]);
     });
     story.holds();
     story
@@ -120,12 +121,25 @@ fn i5_one_id_one_body_one_truth() {
     story.delivers(1, &body("one", "AlreadyTerminated").to_string(), "msg_1", true, 500);
     story.violates(I5, "another outcome");
 
-    // Another format has another body, and the same id.
-    let mut story = pending();
-    deliver(&mut story, 500);
+    // Another format has another body, and the same id; and a format is what the status says.
     let event = json!({"specversion": "1.0", "data": body("one", "Terminated")});
-    story.delivers(1, &event.to_string(), "msg_1", true, 204);
-    story.holds();
+    for promised in [true, false] {
+        let mut story = pending();
+        deliver(&mut story, 500);
+        if promised {
+            story.writes(1, "one", |status| {
+                let other =
+                    json!({"name": "events", "format": "CloudEvents", "state": "Pending", "messageId": "msg_1"});
+                status["webhooks"].as_array_mut().unwrap().push(other);
+            });
+        }
+        story.delivers(1, &event.to_string(), "msg_1", true, 204);
+        if promised {
+            story.holds();
+        } else {
+            story.violates(I5, "is CloudEvents, and not in a format that the status promises");
+        }
+    }
 }
 
 #[test]
@@ -159,7 +173,7 @@ fn i6_no_webhook_before_its_end_is_durable() {
     story.violates(I6, "not durable");
 
     let mut story = Story::new();
-    story.creates("one", "g", |_| {});
+    story.creates("one", "g", |object| object["spec"]["activeDeadlineSeconds"] = json!(1));
     story.finishes(1, "one", "DeadlineExceeded", None);
     story.asks(
         1,
