@@ -212,8 +212,11 @@ async fn a_body_that_drips_meets_the_deadline_of_the_whole() {
     assert!(received.duration >= Duration::from_millis(400) && received.duration < Duration::from_secs(5));
 }
 
+#[rstest]
+#[case::vendor(Limits::VENDOR, 64 * 1024)]
+#[case::receiver(Limits::webhook(PATIENT), 8 * 1024)]
 #[tokio::test]
-async fn a_giant_body_is_not_read_beyond_the_cap() {
+async fn a_giant_body_is_not_read_beyond_the_cap(#[case] limits: Limits, #[case] cap: usize) {
     let written = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&written);
     let server = Server::start(move |mut stream| {
@@ -228,8 +231,11 @@ async fn a_giant_body_is_not_read_beyond_the_cap() {
         }
     })
     .await;
-    let received = exchange(&server.url(), PATIENT).await.unwrap();
-    assert_eq!((received.body_end, received.body.len()), (BodyEnd::OverCap, 64 * 1024));
+    let request = request(&server.url(), RequestPolicy::default());
+    let received = send(&reqwest::service(), SystemClock::shared().as_ref(), request, limits)
+        .await
+        .unwrap();
+    assert_eq!((received.body_end, received.body.len()), (BodyEnd::OverCap, cap));
     // What the sockets' buffers swallowed, far from a gigabyte.
     assert!(written.load(Ordering::SeqCst) < 64 << 20);
 }

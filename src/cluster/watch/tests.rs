@@ -155,6 +155,21 @@ async fn a_version_that_is_too_old_at_the_start_lists_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_that_has_expired_begins_the_list_anew() {
+    let mut expired = false;
+    let (told, log) = watch_for(Duration::from_secs(30), move |asked| match asked {
+        watch if watch.is_watch() => Answer::chunks(Vec::new(), Then::Silence),
+        first if !first.target.contains("continue") => page(&["a"], "more"),
+        _ if !std::mem::replace(&mut expired, true) => Answer::status(410, "Expired", &json!({})),
+        _ => page(&["b"], ""),
+    })
+    .await;
+    // Nothing is taken for absent because its page was never read: the list that broke off has no end.
+    assert_eq!(told, ["[", "=a@5", "[", "=a@5", "=b@5", "]"]);
+    assert_eq!(count(&log, false), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_never_starts_a_watch_is_not_flooded() {
     let (_, log) = watch_for(Duration::from_secs(600), |asked| match asked.is_watch() {
         true => Answer::status(410, "Expired", &json!({})),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::api::{FaultAction, FaultSpec, GuestSpec, Operation, Outage, OutageKind};
+use simulator::{
+    Simulator,
+    api::{FaultAction, FaultSpec, GuestSpec, Operation, Outage, OutageKind},
+};
 
 use crate::{
     kstatus::{Kstatus, kstatus},
@@ -297,4 +300,47 @@ async fn a_connection_that_is_deleted_under_a_call_does_not_take_its_answer_alon
     let lines = operator.lines();
     let kinds: Vec<_> = lines.iter().map(|line| line["kind"].clone()).collect();
     assert_eq!(kinds, ["attempt_started", "attempt_result", "outcome"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_that_is_slow_holds_up_no_other() {
+    let stage = Stage::set("slow").await;
+    let slow = Simulator::start(simulator::Options::default()).await.unwrap();
+    let mut manifest = stage.connection("slow");
+    manifest["spec"]["endpoints"] = json!({"apiUrl": slow.url(), "loginUrl": slow.url()});
+    // More than there are workers, if one connection could have them all.
+    manifest["spec"]["rateLimit"]["maxInFlight"] = json!(100);
+    stage.connect(manifest).await;
+    let _operator = stage.operate().await;
+    stage.warm_up().await;
+    let late = FaultSpec {
+        delay_before_ms: 9_000,
+        ..FaultSpec::on(Operation::Observe)
+    };
+    slow.add_fault(late).unwrap();
+    for number in 0..80 {
+        let name = format!("slow-{number}");
+        slow.add_guest(GuestSpec::active(&name));
+        stage
+            .terminate(
+                &name,
+                json!({"connectionRef": {"kind": "GenesysConnection", "name": "slow"}}),
+            )
+            .await;
+    }
+    for number in 0..20 {
+        terminate(&stage, &format!("guest-{number}")).await;
+    }
+    for number in 0..20 {
+        ends_well(&stage, &format!("guest-{number}")).await;
+    }
+    // Their webhooks, too, were delivered while the slow ones were looked at.
+    let ended = slow
+        .ledger()
+        .calls
+        .iter()
+        .filter(|call| call.operation == Operation::Terminate)
+        .count();
+    assert_eq!(ended, 0, "the others waited for the slow ones");
+    assert!(!slow.ledger().calls.is_empty(), "nobody looked at the slow ones");
 }
