@@ -5,6 +5,7 @@ pub mod calls;
 pub mod definitions;
 pub mod namespaces;
 pub mod rights;
+pub mod scale;
 pub mod secrets;
 pub mod servers;
 pub mod space;
@@ -141,6 +142,7 @@ scenarios! {
     "apiserver-stopped", Own, servers::stopped, "the API server stands still (SIGSTOP) and goes on (33, 38)";
     "apiserver-killed", Own, servers::killed, "the API server is killed, its store compacted, and it is started again (28, 32)";
     "etcd-stopped", Own, servers::store_stopped, "the store stands still and goes on (34)";
+    "etcd-slow", Own, servers::store_slow, "the store stands still for a moment, again and again (34)";
     "etcd-killed", Own, servers::store_killed, "the store is killed and started again (34)";
     "no-space", Small, space::exhausted, "the store is full, and is freed (35)";
     "black-hole", Shared, watches::black_hole, "the watches fall silent without an end (26)";
@@ -153,6 +155,7 @@ scenarios! {
     "secret-changed", Shared, secrets::changed, "the credentials are rotated, broken, removed and restored (105 to 108)";
     "definitions", Bare, definitions::come_and_go, "the kinds are missing, too old, there, removed, there again (43 to 45)";
     "namespace-deleted", Own, namespaces::deleted, "a namespace is deleted with objects in all phases (55)";
+    "many-objects", Shared, scale::many_objects, "many objects are open, and then settled, when the operator starts (50, 138, 143 to 145, 148)";
     "asked-to-stop", Shared, stops::asked, "SIGTERM with 50 calls in flight (11)";
     "stopped-and-killed", Shared, stops::asked_and_killed, "SIGTERM, then SIGKILL before the drain is over (12)";
 }

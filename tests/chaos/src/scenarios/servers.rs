@@ -82,6 +82,20 @@ pub async fn store_stopped(ground: Ground<'_>) -> anyhow::Result<Findings> {
     stands_still(ground, Server::Store).await
 }
 
+/// The store stands still for a moment, again and again: every write takes as long as on a disk that cannot follow.
+pub async fn store_slow(ground: Ground<'_>) -> anyhow::Result<Findings> {
+    let (stage, operator) = loaded(&ground, "crawling").await?;
+    let process = ground.cluster.etcd();
+    let until = Instant::now() + ground.length.seconds(8, 60);
+    while Instant::now() < until {
+        process.signal(Signal::STOP)?;
+        sleep(Duration::from_millis(900)).await;
+        process.signal(Signal::CONT)?;
+        sleep(Duration::from_millis(100)).await;
+    }
+    finish(&stage, operator, &Rules::default(), Findings::default()).await
+}
+
 async fn stands_still(ground: Ground<'_>, server: Server) -> anyhow::Result<Findings> {
     let (stage, operator) = loaded(&ground, "stopped").await?;
     let process = match server {

@@ -9,7 +9,7 @@ async fn the_api_server_goes_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_goes_and_comes_back_and_then_a_namespace_goes() {
-    play_alone(&["etcd-stopped", "etcd-killed", "namespace-deleted"]).await;
+    play_alone(&["etcd-stopped", "etcd-slow", "etcd-killed", "namespace-deleted"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,6 +60,11 @@ async fn the_service_accounts_token_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_credentials_change() {
     play("secret-changed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_many_objects() {
+    play("many-objects").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
