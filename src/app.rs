@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{Reading, SharedClock},
-    cluster::{Cluster, Compatibility, Publisher},
+    cluster::{Cluster, Compatibility, Publisher, Skew},
     controller::{
         dispatch, keeper, leader, moments,
         notices::{self, Notices},
@@ -110,10 +110,12 @@ pub async fn run(
     );
 
     let mut tasks = Supervisor::new();
-    let (clock, jumped) = (seams.clock.clone(), Arc::new(Notify::new()));
-    let jumps = jumped.clone();
+    let jumped = Arc::new(Notify::new());
+    let (jumps, skew, told) = (jumped.clone(), cluster.skew().clone(), metrics.clone());
+    let clock = seams.clock.clone();
     tasks.spawn("the heartbeat", async move {
         let mut before = Reading::of(clock.as_ref());
+        let mut skewed = false;
         loop {
             heartbeat.mark();
             clock.sleep(HEARTBEAT).await;
@@ -123,6 +125,11 @@ pub async fn run(
                 jumps.notify_one();
             }
             before = now;
+            told.clock_skew(skew.ahead());
+            if skew.is_notable() != skewed {
+                skewed = !skewed;
+                tell_skew(&skew);
+            }
         }
     });
     let fitting = wait_for_definitions(&cluster, &seams.clock, &definitions);
@@ -225,6 +232,22 @@ pub async fn run(
         () = shared.clock.sleep(LAST_EVENTS) => {}
     }
     ended
+}
+
+/// The own clock has gone far from the API server's, or has come back.
+fn tell_skew(skew: &Skew) {
+    let ahead = skew.ahead();
+    if skew.is_notable() {
+        tracing::warn!(
+            ahead_seconds = ahead.as_secs(),
+            "this machine's clock is far from the API server's; webhook receivers refuse signatures that are 300 s off. Set the clock of whichever is wrong"
+        );
+    } else {
+        tracing::info!(
+            ahead_seconds = ahead.as_secs(),
+            "this machine's clock agrees with the API server's again"
+        );
+    }
 }
 
 /// Waits until the cluster stores every field that this version writes: without the intent's field, an intent would be

@@ -115,6 +115,7 @@ impl Cluster {
             .await
             .map_err(|error| CallError::Unanswered(describe(&error)))?;
         let (head, body) = answer.into_parts();
+        self.skew.note(&head.headers, self.clock.now());
         let body = Limited::new(body, MAX_BODY).collect().await;
         if head.status.is_success() {
             // The status said that it was done; without the body it is not known what.

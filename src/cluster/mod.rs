@@ -10,6 +10,7 @@ mod events;
 mod lease;
 mod objects;
 mod secrets;
+mod skew;
 mod status;
 #[cfg(test)]
 mod testing;
@@ -28,6 +29,7 @@ pub use compatibility::Compatibility;
 pub use events::{Notice, NoticeKind, Publisher, REPORTING_CONTROLLER, Regarding};
 pub use lease::LeaseWrite;
 pub use secrets::{Defect, Secret, SecretError, SecretVersion};
+pub use skew::Skew;
 pub use status::StatusWrite;
 pub(crate) use text::is_object_name;
 pub use watch::{Identity, Jitter, PAGE_SIZE, WATCH_TIMEOUT_SECONDS, WatchEvent, WatchSettings};
@@ -37,12 +39,22 @@ pub use watch::{Identity, Jitter, PAGE_SIZE, WATCH_TIMEOUT_SECONDS, WatchEvent, 
 pub struct Cluster {
     client: kube::Client,
     clock: SharedClock,
+    skew: Skew,
 }
 
 impl Cluster {
     /// The cluster behind that client. The client should carry [`Deadlines`]; see [`connect`] and [`with_deadlines`].
     pub fn new(client: kube::Client, clock: SharedClock) -> Self {
-        Self { client, clock }
+        Self {
+            client,
+            clock,
+            skew: Skew::default(),
+        }
+    }
+
+    /// How far that clock is from the API server's.
+    pub fn skew(&self) -> &Skew {
+        &self.skew
     }
 
     /// The clock that bounds the calls.

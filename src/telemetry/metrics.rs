@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::jiff::SignedDuration;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -75,6 +76,7 @@ pub struct Metrics {
     queue: Family<QueueLabel, Gauge>,
     in_flight: Gauge,
     leader: Gauge,
+    clock_skew: Gauge,
     breakers: Family<BreakerLabel, Gauge>,
     connections: Family<ConnectionLabel, Gauge>,
     watches: Arc<Watches>,
@@ -99,6 +101,7 @@ impl Metrics {
             queue: Family::default(),
             in_flight: Gauge::default(),
             leader: Gauge::default(),
+            clock_skew: Gauge::default(),
             breakers: Family::default(),
             connections: Family::default(),
             watches: Arc::new(Watches::new(clock)),
@@ -179,6 +182,12 @@ impl Metrics {
             "leader",
             "1 on the replica that leads, 0 on the others",
             self.leader.clone(),
+        );
+        all.register_with_unit(
+            "clock_skew",
+            "By how much the own clock is ahead of the API server's",
+            Unit::Seconds,
+            self.clock_skew.clone(),
         );
         all.register(
             "breakers",
@@ -299,6 +308,11 @@ impl Metrics {
     /// Whether this replica leads.
     pub fn leading(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    /// By how much the own clock is ahead of the API server's.
+    pub fn clock_skew(&self, ahead: SignedDuration) {
+        self.clock_skew.set(ahead.as_secs());
     }
 
     /// How many connections have a breaker in that state.

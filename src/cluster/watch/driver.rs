@@ -53,7 +53,7 @@ where
 {
     pub(super) fn new(cluster: &Cluster, settings: &WatchSettings, jitter: Jitter, pulse: WatchPulse) -> Self {
         let clock = cluster.clock.clone();
-        let client = transport::listening(cluster.client.clone(), clock.clone(), pulse);
+        let client = transport::listening(cluster, pulse);
         let api: Api<Guarded<K>> = match settings.namespace.as_deref() {
             None | Some("") => Api::all(client),
             Some(namespace) => Api::namespaced(client, namespace),

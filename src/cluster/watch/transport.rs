@@ -9,7 +9,10 @@ use http::Request;
 use http_body_util::BodyExt;
 use kube::{Client, client::Body};
 
-use crate::{clock::SharedClock, cluster::client::is_watch, telemetry::WatchPulse};
+use crate::{
+    cluster::{Cluster, client::is_watch},
+    telemetry::WatchPulse,
+};
 
 /// Between the starts of two watches of one watcher.
 const START_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,11 +20,12 @@ const START_INTERVAL: Duration = Duration::from_secs(1);
 /// A client over `client` for one watcher.
 ///
 /// kube's watcher swallows bookmarks, so only the transport can hear them.
-pub(super) fn listening(client: Client, clock: SharedClock, pulse: WatchPulse) -> Client {
+pub(super) fn listening(cluster: &Cluster, pulse: WatchPulse) -> Client {
+    let (client, clock, skew) = (cluster.client.clone(), cluster.clock.clone(), cluster.skew.clone());
     let namespace = client.default_namespace().to_owned();
     let next_start = Arc::new(Mutex::new(Duration::ZERO));
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, pulse, clock) = (client.clone(), pulse.clone(), clock.clone());
+        let (client, pulse, clock, skew) = (client.clone(), pulse.clone(), clock.clone(), skew.clone());
         let pause = is_watch(&request).then(|| reserve(&next_start, clock.monotonic()));
         async move {
             if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
@@ -29,6 +33,7 @@ pub(super) fn listening(client: Client, clock: SharedClock, pulse: WatchPulse) -
             }
             pulse.tried.mark();
             let response = client.send(request).await.inspect_err(|_| pulse.tried.mark())?;
+            skew.note(response.headers(), clock.now());
             // The body of a refusal is not news of the cluster.
             let listen = response.status().is_success();
             let mark = move || {

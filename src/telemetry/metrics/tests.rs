@@ -27,6 +27,7 @@ async fn names_units_and_labels_are_as_prometheus_wants_them() {
     metrics.queue(QueueState::Waiting, 3);
     metrics.status_write(WatchedKind::GuestTermination, WriteOutcome::Conflict);
     metrics.leading(true);
+    metrics.clock_skew(SignedDuration::from_secs(-312));
     tokio::time::advance(Duration::from_millis(2_500)).await;
     metrics.watch(WatchedKind::GenesysConnection).heard.mark();
     let text = text(&registry);
@@ -37,6 +38,7 @@ async fn names_units_and_labels_are_as_prometheus_wants_them() {
         "guest_termination_outcomes_total{outcome=\"AlreadyTerminated\"} 1",
         "guest_termination_outcomes_total{outcome=\"Unconfirmed\"} 0",
         "guest_termination_leader 1",
+        "guest_termination_clock_skew_seconds -312",
         "guest_termination_queue_depth{state=\"waiting\"} 3",
         "guest_termination_status_writes_total{kind=\"GuestTermination\",outcome=\"conflict\"} 1",
         "guest_termination_watch_staleness_seconds{kind=\"GuestTermination\"} 2.5",

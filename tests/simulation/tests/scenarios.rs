@@ -295,4 +295,23 @@ mod scenarios {
         assert!(broken.iter().all(|at| at.as_secs() >= 3_600), "{:?}", broken.first());
         assert!(healthy.iter().all(|at| at.as_secs() < 60), "{:?}", healthy.last());
     }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_told() {
+        let jump = |seconds| Happening::ClockJump { replica: 0, seconds };
+        let outcome = holds(&with(plan(1), [(MINUTE, jump(400)), (10 * MINUTE, jump(-400))]));
+        let told = |words: &str| {
+            let said = |what: &What| matches!(what, What::Log { text } if text.contains(words));
+            outcome
+                .records
+                .iter()
+                .find(|record| said(&record.what))
+                .map(|record| record.at)
+        };
+        let wrong = told("clock is far from the API server's").unwrap();
+        let right = told("agrees with the API server's again").unwrap();
+        // It is noticed with the next answer: a watch that begins anew, here.
+        assert!((60..130).contains(&wrong.as_secs()), "{wrong:?}");
+        assert!((600..670).contains(&right.as_secs()), "{right:?}");
+    }
 }

@@ -69,7 +69,10 @@ pub async fn many_objects(ground: Ground<'_>) -> anyhow::Result<Findings> {
     ensure!(status == 200 && series > 0, "there are no metrics: {status}");
     ensure!(series < SERIES, "{series} series of metrics for {count} objects");
     findings.add("series of metrics", series);
-    findings.add("memory when all are settled, MiB", resident(second.process.id(), "VmRSS")? >> 20);
+    findings.add(
+        "memory when all are settled, MiB",
+        resident(second.process.id(), "VmRSS")? >> 20,
+    );
     let server = ground.cluster.apiserver().id();
     findings.add("most memory of the API server, MiB", resident(server, "VmHWM")? >> 20);
     stage.quiet(Duration::from_secs(2)).await?;

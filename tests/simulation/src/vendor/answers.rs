@@ -215,7 +215,8 @@ pub(super) fn page() -> String {
     format!("<html><body><h1>It is the proxy: {CANARY}</h1></body></html>")
 }
 
-fn http_date(now: Timestamp, seconds_later: u64) -> Option<HeaderValue> {
+/// That time and so many seconds, as HTTP writes it (RFC 9110, 5.6.7).
+pub(crate) fn http_date(now: Timestamp, seconds_later: u64) -> Option<HeaderValue> {
     let later = Duration::from_secs(seconds_later);
     let time = now.checked_add(later).ok()?.strftime("%a, %d %b %Y %H:%M:%S GMT");
     HeaderValue::try_from(time.to_string()).ok()

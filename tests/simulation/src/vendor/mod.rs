@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use k8s_openapi::jiff::Timestamp;
 
+pub(crate) use answers::http_date;
 pub use answers::{Canned, RetryAfter, canned};
 pub use guests::{EndedAs, Ending, Guest, Trouble};
 pub use model::Vendor;

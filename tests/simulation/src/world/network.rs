@@ -8,7 +8,7 @@ use guest_termination_operator::{
     cluster::with_deadlines,
     transport::{HttpService, Limits, TransportError},
 };
-use http::{Request, Response};
+use http::{Request, Response, header::DATE};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tokio::{
@@ -23,6 +23,7 @@ use crate::{
     faults::{Effect, FaultKind},
     history::{Ordinal, Process, Server, What},
     plan::Pace,
+    vendor::http_date,
 };
 
 /// A connection that ended.
@@ -84,7 +85,7 @@ impl World {
                     .map_or_else(|_| Bytes::new(), |body| body.to_bytes());
                 let request = Request::from_parts(head, body);
                 let answer = world.exchange(process, Server::Cluster, &clock, request).await?;
-                Ok::<_, Broken>(match answer {
+                let mut response = match answer {
                     Answer::Whole(response) | Answer::Other(response) => {
                         response.map(|body| UnsyncBoxBody::new(Full::new(body).map_err(|never| match never {})))
                     }
@@ -95,7 +96,11 @@ impl World {
                             Some((chunk.map(Frame::data), (chunks, clock)))
                         }),
                     ))),
-                })
+                };
+                if let Some(date) = http_date(world.lock().now(), 0) {
+                    response.headers_mut().insert(DATE, date);
+                }
+                Ok::<_, Broken>(response)
             }
         });
         with_deadlines(service, super::NAMESPACE, shared)
