@@ -129,6 +129,7 @@ mod tests {
             Duration::from_millis(retry),
         );
         assert_eq!(spans.err(), wrong);
+        assert!(wrong.is_none_or(|wrong| wrong.to_string().contains("--leader-elect-")));
     }
 
     #[test]

@@ -93,11 +93,52 @@ fn the_first_one_leads_and_renews_with_the_version_it_saw() {
 }
 
 #[test]
+fn the_first_lease_is_whole() {
+    let mut elector = elector("me/1");
+    elector.read(Found::Absent, at(0), 0.0);
+    let step = elector.next(at(0));
+    let Step::Create(lease) = &step else {
+        panic!("{step:?}");
+    };
+    let metadata = ObjectMeta {
+        namespace: Some("system".to_owned()),
+        name: Some("operator".to_owned()),
+        ..ObjectMeta::default()
+    };
+    assert_eq!(lease.metadata, metadata);
+    let instant = Some(MicroTime(at(0).wall));
+    let spec_of_mine = LeaseSpec {
+        holder_identity: Some("me/1".to_owned()),
+        lease_duration_seconds: Some(15),
+        acquire_time: instant.clone(),
+        renew_time: instant,
+        lease_transitions: Some(0),
+        ..LeaseSpec::default()
+    };
+    assert_eq!(spec(&step), spec_of_mine);
+}
+
+#[test]
+fn who_resigns_reads_and_leads_as_another_term() {
+    let mut elector = leader();
+    elector.resign();
+    assert_eq!(elector.lead(at(100)), None);
+    assert_eq!(elector.next(at(100)), Step::Read);
+    let lease = elector.lease().cloned().unwrap();
+    elector.read(Found::Lease(Box::new(lease.clone())), at(100), 0.0);
+    assert!(matches!(elector.next(at(100)), Step::Replace(_)));
+    elector.wrote(Written::Stored(stored(lease, 2)), at(100), at(200), 0.0);
+    assert_eq!(elector.lead(at(200)).unwrap().term, 2);
+}
+
+#[test]
 fn the_lead_counts_from_the_begin_of_the_write_and_ends_by_either_clock() {
     let elector = leader();
     assert!(elector.lead(at(9_999)).is_some());
     assert_eq!(elector.lead(at(10_000)), None);
     assert_eq!(elector.lead(set(5_000, 3_600)), None, "the machine slept");
+    assert!(elector.lead(set(5_000, 4)).is_some());
+    assert_eq!(elector.lead(set(5_000, 5)), None, "to the second");
     assert!(
         elector.lead(set(9_999, -3_600)).is_some(),
         "a clock that was set back ends nothing"
@@ -178,6 +219,11 @@ fn a_released_lease_is_taken_at_once() {
         "as client-go's ReleaseOnCancel leaves it"
     );
     assert_eq!(spec_of_release.lease_duration_seconds, Some(1));
+    let instant = Some(MicroTime(at(5_000).wall));
+    assert_eq!(
+        (&spec_of_release.acquire_time, &spec_of_release.renew_time),
+        (&instant, &instant)
+    );
     assert_eq!(released.metadata.resource_version.as_deref(), Some("1"));
     let mut other = elector("other/1");
     other.read(Found::Lease(stored(released, 2)), at(5_100), 0.0);

@@ -96,6 +96,11 @@ fn the_deadline_counts_from_creation_without_the_suspensions() {
     assert_eq!(bench.step(), Step::Look);
     bench.now = at(550);
     assert_eq!(bench.record().outcome(), Some(Outcome::DeadlineExceeded));
+    assert_eq!(
+        bench.message(Type::Ready),
+        "spec.activeDeadlineSeconds has passed.",
+        "that it was resumed is no cause"
+    );
 }
 
 #[test]

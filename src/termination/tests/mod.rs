@@ -16,3 +16,4 @@ mod random_runs;
 mod records;
 mod requests;
 mod vendor;
+mod webhooks;
