@@ -365,6 +365,12 @@ fn a_spec_that_is_refused_ends() {
     assert!(bench.status.may_have_applied());
     assert_eq!(bench.last().id, open.id);
 
+    let mut bench = in_doubt(|_| {});
+    bench.looks(active()).intend();
+    bench.status = refuse(2, &bench.status, invalid, at(99));
+    let numbers: Vec<_> = bench.status.history.iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, [2, 1]);
+
     let done = terminated();
     assert_eq!(
         refuse(2, &done.status, invalid, at(9)),

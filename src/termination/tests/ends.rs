@@ -11,6 +11,7 @@ use crate::{
     termination::{
         answer::{Call, Failure, Look},
         decide::{Step, Wake, time_limit},
+        fact::{Fact, Hold},
     },
 };
 
@@ -332,6 +333,7 @@ fn after_a_long_absence_one_look_is_tried() {
     assert_eq!(held.record().outcome(), Some(Outcome::Unconfirmed));
     bench.looks_in_vain().record();
     assert_eq!(bench.outcome(), Some(Outcome::Unconfirmed));
+    assert!(bench.last().message.as_ref().unwrap().contains("No look could tell"));
 }
 
 #[test]
@@ -347,6 +349,17 @@ fn a_missing_dependency_waits_and_is_the_cause_at_the_deadline() {
             on_connection: true
         })
     );
+    for change in [
+        |hold: &mut Hold| hold.reason = ConditionReason::ConnectionSuspended,
+        |hold: &mut Hold| hold.message = "Something else.".to_owned(),
+    ] {
+        let mut other = bench.clone();
+        change(other.held.as_mut().unwrap());
+        assert!(
+            matches!(other.step(), Step::Record(Fact::Held(_))),
+            "another cause is told"
+        );
+    }
     bench.now = at(21_600);
     bench.record();
     assert_eq!(bench.outcome(), Some(Outcome::DeadlineExceeded));
