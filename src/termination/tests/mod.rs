@@ -10,6 +10,7 @@ mod intents;
 #[path = "../../../tests/cluster/kstatus.rs"]
 mod kstatus;
 mod laws;
+mod messages;
 mod random_answers;
 mod random_ends;
 mod random_runs;
