@@ -155,3 +155,74 @@ fn a_connection_that_goes_takes_its_offers_along() {
     assert_eq!(queue.next_due(at(60)), None);
     assert!(queue.offers.is_empty());
 }
+
+const LIMITS: Limits = Limits {
+    requests_per_minute: 600,
+    max_in_flight: 5,
+};
+
+/// How many objects wait in each lane.
+fn waiting<const N: usize>(queue: &Queue, connections: [&ConnectionUid; N]) -> [usize; N] {
+    connections.map(|connection| queue.lane_of(connection).unwrap().waiting())
+}
+
+#[test]
+fn an_object_waits_in_one_lane_alone_until_it_withdraws() {
+    let mut queue = queue();
+    let (one, two): (ConnectionUid, ConnectionUid) = ("c1".into(), "c2".into());
+    for connection in [&one, &two] {
+        queue.connection(connection, LIMITS, at(0));
+    }
+    assert!(queue.lane_of(&"c3".into()).is_none());
+    queue.offer(&uid("a"), &one, ask("a"));
+    queue.offer(&uid("b"), &one, ask("b"));
+    assert_eq!(waiting(&queue, [&one, &two]), [2, 0]);
+    queue.offer(&uid("b"), &two, ask("b"));
+    assert_eq!(waiting(&queue, [&one, &two]), [1, 1]);
+    queue.withdraw(&uid("b"));
+    assert_eq!(waiting(&queue, [&one, &two]), [1, 0]);
+    queue.forget(&uid("a"));
+    assert_eq!(waiting(&queue, [&one, &two]), [0, 0]);
+}
+
+#[test]
+fn who_asks_the_same_connection_again_keeps_its_place() {
+    let mut queue = queue();
+    let connection: ConnectionUid = "c".into();
+    queue.connection(&connection, LIMITS, at(0));
+    for name in ["a", "b", "a"] {
+        queue.offer(&uid(name), &connection, ask(name));
+    }
+    assert_eq!(queue.next(at(60)).map(|turn| turn.uid), Some(uid("a")));
+}
+
+#[test]
+fn who_is_forgotten_has_no_turn_and_others_keep_theirs() {
+    let mut queue = queue();
+    for name in ["a", "b", "c"] {
+        queue.wake(&uid(name));
+    }
+    queue.forget(&uid("b"));
+    queue.wake_at(&uid("d"), at(9));
+    let counts = queue.counts();
+    assert_eq!((counts.ready, counts.timed), (2, 1));
+    let order: Vec<_> = std::iter::from_fn(|| queue.next(at(0)).map(|turn| turn.uid)).collect();
+    assert_eq!(order, [uid("a"), uid("c")]);
+    assert!(queue.is_running(&uid("a")) && !queue.is_running(&uid("b")));
+}
+
+#[test]
+fn an_answer_goes_to_the_breaker_of_its_connection() {
+    let mut queue = queue();
+    let connection: ConnectionUid = "c".into();
+    let failed = |queue: &mut Queue| queue.report(&"c".into(), &uid("a"), Operation::Observe, Health::Failure, at(1));
+    assert!(failed(&mut queue), "a connection that is gone excuses nothing");
+    queue.connection(&connection, LIMITS, at(0));
+    queue.report(&connection, &uid("a"), Operation::Observe, Health::Success, at(0));
+    for _ in 0..5 {
+        assert_eq!(queue.counts().broken, 0);
+        assert!(failed(&mut queue));
+    }
+    assert_eq!(queue.counts().broken, 1);
+    assert!(!failed(&mut queue));
+}
