@@ -238,6 +238,7 @@ fn who_is_overtaken_reads_and_waits() {
     assert!(matches!(elector.next(began), Step::Replace(_)));
     elector.wrote(Written::Overtaken, began, at(2_200), 0.0);
     assert!(elector.lead(at(2_200)).is_some(), "it may have been an own write");
+    assert_eq!(elector.next(at(2_200)), Step::Wait(Duration::from_millis(500)));
     assert_eq!(elector.next(at(2_700)), Step::Read);
     elector.read(Found::Lease(theirs(3)), at(2_800), 0.0);
     assert_eq!(elector.lead(at(2_800)), None);
@@ -251,6 +252,7 @@ fn a_renewal_whose_answer_was_lost_is_found_and_goes_on() {
         panic!("no renewal");
     };
     elector.wrote(Written::Failed, at(2_100), at(7_100), 0.0);
+    assert_eq!(elector.next(at(7_100)), Step::Wait(Duration::from_secs(2)));
     assert_eq!(elector.next(at(9_100)), Step::Read);
     elector.read(Found::Lease(stored(lease, 2)), at(9_200), 0.0);
     let again = elector.next(at(9_200));
@@ -289,6 +291,24 @@ fn without_answers_it_steps_down_in_time_and_comes_back_as_another_term() {
     assert!(matches!(elector.next(at(60_000)), Step::Replace(_)));
     elector.wrote(Written::Stored(stored(*lease, 2)), at(60_000), at(60_100), 0.0);
     assert_eq!(elector.lead(at(60_100)).unwrap().term, 2);
+}
+
+#[test]
+fn a_read_that_failed_is_made_again_after_a_pause() {
+    let mut elector = elector("me/1");
+    elector.read(Found::Failed, at(0), 0.0);
+    assert_eq!(elector.next(at(0)), Step::Wait(Duration::from_secs(2)));
+    assert_eq!(elector.next(at(2_000)), Step::Read);
+}
+
+#[test]
+fn two_requests_fit_into_a_lead_and_none_outlasts_it() {
+    let seconds = |seconds| Duration::from_secs(seconds);
+    assert_eq!(elector("me/1").patience(at(0)), seconds(5));
+    let leader = leader();
+    assert_eq!(leader.patience(at(5_000)), seconds(5));
+    assert_eq!(leader.patience(at(8_000)), seconds(2));
+    assert_eq!(leader.patience(at(10_000)), seconds(5), "it leads no more");
 }
 
 #[test]

@@ -131,6 +131,7 @@ fn while_the_breaker_is_open_one_probe_goes_on_another_object_each_time() {
         let (uid, grant) = lane.next(now).unwrap();
         assert!(grant.probe);
         assert_eq!(lane.next(now), None);
+        assert_eq!(lane.next_due(now), None, "its landing is what wakes the lane");
         lane.report(&uid, Operation::Observe, Health::Failure, now);
         lane.land(&uid, 1, now);
         offer(&mut lane, &uid, "a", Class::Retry);
@@ -301,4 +302,14 @@ fn only_the_first_unproven_answer_puts_the_probe_off() {
     lane.report(&other, Operation::Observe, Health::Success, at(60));
     lane.report(&other, Operation::Observe, Health::Unproven, at(60));
     assert_eq!(lane.next_due(at(60)), Some(at(60)), "somebody waits already");
+}
+
+/// A lane that is asked too early passes nobody over.
+#[test]
+fn a_turn_that_comes_to_nothing_is_no_turn() {
+    let mut lane = lane(PLENTY);
+    offer(&mut lane, "a0", "a", Class::Fresh);
+    offer(&mut lane, "b0", "b", Class::Fresh);
+    assert_eq!(lane.next(at(0)), None, "no tokens yet");
+    assert_eq!(turns(&mut lane, at(60)), ["a0", "b0"]);
 }

@@ -174,6 +174,7 @@ fn an_object_waits_in_one_lane_alone_until_it_withdraws() {
         queue.connection(connection, LIMITS, at(0));
     }
     assert!(queue.lane_of(&"c3".into()).is_none());
+    assert!(queue.lane(&one).is_some() && queue.lane(&"c3".into()).is_none());
     queue.offer(&uid("a"), &one, ask("a"));
     queue.offer(&uid("b"), &one, ask("b"));
     assert_eq!(waiting(&queue, [&one, &two]), [2, 0]);

@@ -301,6 +301,8 @@ fn without_a_last_look_the_outcome_is_unknown() {
                     bench.record();
                 }
             }
+            let over = time_limit(&bench.request(), &bench.status, bench.now, &bench.policy);
+            assert_eq!(over, None, "the limit itself is no time to wait for");
             bench.record();
             assert_eq!(bench.outcome(), Some(Outcome::Unconfirmed), "held={held} send={send}");
             assert_eq!(bench.condition(Type::Ready), "False OutcomeUnknown");
