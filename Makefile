@@ -48,7 +48,7 @@ fuzz: need-cargo ## fuzz what reads the vendor's answers, ids, URLs and statuses
 	FUZZ_CASES=$(or $(CASES),200000) $(CARGO) test --locked --package guest-termination-operator --lib -- fuzz::
 
 # A mutant that breaks a random run is found at once; making the run small takes minutes and tells nothing.
-mutants: need-cargo ## change the pure cores in every way and see the tests fail (hours); MUTANTS='-f src/termination/fence.rs' picks
+mutants: need-cargo ## change the pure cores in every way and see the tests fail (hours); MUTANTS='-F termination/fence' picks
 	command -v cargo-mutants >/dev/null || { echo 'cargo-mutants is needed: cargo install --locked cargo-mutants' >&2; exit 1; }
 	PROPTEST_MAX_SHRINK_ITERS=1 $(CARGO) mutants $(MUTANTS)
 

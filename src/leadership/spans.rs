@@ -129,6 +129,7 @@ mod tests {
             Duration::from_millis(retry),
         );
         assert_eq!(spans.err(), wrong);
+        assert!(wrong.is_none_or(|wrong| wrong.to_string().contains("--leader-elect-")));
     }
 
     #[test]
@@ -139,7 +140,15 @@ mod tests {
             retry_period,
         } = Spans::default();
         assert_eq!(Spans::new(lease, renew_deadline, retry_period), Ok(Spans::default()));
-        assert!(Spans::default().look(0.0) <= Duration::from_millis(500));
-        assert!(Spans::default().retry(1.0) < Spans::default().retry(0.0));
+        let spans = Spans::default();
+        let millis = [
+            spans.request(),
+            spans.retry(0.0),
+            spans.retry(1.0),
+            spans.look(0.0),
+            spans.look(1.0),
+        ]
+        .map(|span| span.as_millis());
+        assert_eq!(millis, [5_000, 2_000, 1_600, 500, 400]);
     }
 }

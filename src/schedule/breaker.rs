@@ -177,6 +177,7 @@ mod tests {
     fn a_new_process_goes_one_at_a_time_and_spends_nothing_before_a_success() {
         let mut breaker = Breaker::new(BreakerPolicy::default());
         assert_eq!(breaker.gate(), Gate::One(at(0)));
+        assert!(!breaker.is_open(), "half-open");
         assert!(!breaker.report(OBSERVE, Health::Failure, true, at(0)));
         assert_eq!(breaker.gate(), Gate::One(at(2)));
         assert!(!breaker.report(OBSERVE, Health::Success, true, at(2)));
@@ -195,7 +196,9 @@ mod tests {
         }
         breaker.report(OBSERVE, Health::Success, false, at(1));
         assert_eq!(breaker.gate(), Gate::Free);
+        assert!(!breaker.is_open());
         assert!(breaker.report(TERMINATE, Health::Failure, false, at(1)));
+        assert!(breaker.is_open());
         assert_eq!(breaker.gate(), Gate::One(at(3)));
         assert!(!breaker.report(TERMINATE, Health::Failure, false, at(1)));
         assert_eq!(

@@ -117,10 +117,6 @@ mod tests {
 
     #[test]
     fn the_limits_of_the_documentation() {
-        let limits = |requests_per_minute, max_in_flight| Limits {
-            requests_per_minute,
-            max_in_flight,
-        };
         assert_eq!(
             (
                 limits(240, 5).burst(),
@@ -138,17 +134,70 @@ mod tests {
 
     #[test]
     fn a_new_bucket_is_empty_and_says_when_it_is_not() {
-        let mut bucket = Bucket::new(
-            Limits {
-                requests_per_minute: 240,
-                max_in_flight: 5,
-            },
-            Duration::ZERO,
-        );
+        let mut bucket = Bucket::new(limits(240, 5), Duration::ZERO);
         assert!(!bucket.take(2, Duration::ZERO));
         let ready = bucket.ready_at(2, Duration::ZERO).unwrap();
         assert!(!bucket.take(2, ready - Duration::from_millis(1)));
         assert!(bucket.take(2, ready));
+    }
+
+    fn limits(requests_per_minute: u32, max_in_flight: u32) -> Limits {
+        Limits {
+            requests_per_minute,
+            max_in_flight,
+        }
+    }
+
+    /// To within a hundred thousandth of a second, and never too early.
+    #[test]
+    fn it_says_when_so_many_tokens_will_be_there() {
+        let tenth = Duration::from_micros(10);
+        let now = Duration::from_secs(60);
+        let mut bucket = Bucket::new(limits(240, 5), Duration::ZERO);
+        assert_eq!(bucket.ready_at(10, now), Some(now));
+        assert_eq!(bucket.ready_at(11, now), None, "more than may be saved");
+        assert!(bucket.take(7, now));
+        assert_eq!(bucket.ready_at(3, now), Some(now), "the last one counts");
+        for tokens in 4..=10 {
+            let ready = bucket.ready_at(tokens, now).unwrap();
+            let exact = now + WINDOW.mul_f64(f64::from(tokens - 3) / 220.0);
+            assert!(ready.abs_diff(exact) < tenth, "{ready:?} instead of {exact:?}");
+            assert!(!bucket.clone().take(tokens, ready - tenth));
+            assert!(bucket.clone().take(tokens, ready));
+        }
+        assert_eq!(
+            Bucket::new(limits(4, 5), now).ready_at(1, now),
+            None,
+            "nothing refills it"
+        );
+    }
+
+    #[test]
+    fn new_limits_keep_what_was_saved_up_to_the_new_burst() {
+        let now = Duration::from_secs(60);
+        let mut bucket = Bucket::new(limits(240, 5), Duration::ZERO);
+        bucket.limit(limits(24, 5), now);
+        assert_eq!(bucket.limits(), limits(24, 5));
+        assert!(!bucket.take(5, now));
+        assert!(bucket.take(4, now));
+        assert!(!bucket.take(1, now));
+
+        let second = Duration::from_secs(1);
+        let mut bucket = Bucket::new(limits(240, 5), Duration::ZERO);
+        bucket.limit(limits(24, 5), second);
+        assert!(bucket.take(3, second), "that second still counts by the old limits");
+        bucket.limit(limits(240, 5), second);
+        assert!(!bucket.take(1, second), "and no longer one by the new ones");
+    }
+
+    #[test]
+    fn what_comes_back_may_be_spent_again() {
+        let now = Duration::from_secs(60);
+        let mut bucket = Bucket::new(limits(240, 5), Duration::ZERO);
+        assert!(bucket.take(10, now));
+        bucket.give_back(2, now);
+        assert!(!bucket.take(3, now));
+        assert!(bucket.take(2, now));
     }
 
     proptest! {

@@ -103,9 +103,7 @@ impl Draft<'_> {
             .is_some_and(|open| open.id == attempt.id);
         let unsure_before = self.status.may_have_applied();
         let sent = instants::ceiling(attempt.sent_at);
-        if self.status.last_send_time.as_ref().is_none_or(|last| last.0 < sent.0) {
-            self.status.last_send_time = Some(sent);
-        }
+        self.status.last_send_time = self.status.last_send_time.take().max(Some(sent));
         let record = answered(attempt, answer, &context.connection);
         let failure = match answer.verdict {
             Call::Applied => {

@@ -276,11 +276,10 @@ fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, ot
     };
     // A look that failed is repeated with the backoff's steps.
     let failed = seen.look.filter(|look| look.active().is_none());
-    let again = failed.map(|look| {
+    failed.map_or(due, |look| {
         let pause = policy.backoff(look.failures.saturating_sub(1), look.jitter, None);
-        instants::later(now, pause.saturating_sub(look.age))
-    });
-    again.map_or(due, |again| if again > now { due.max(again) } else { due })
+        due.max(instants::later(now, pause.saturating_sub(look.age)))
+    })
 }
 
 /// The first of the looks after a 202 that has not been made yet.

@@ -141,6 +141,48 @@ mod tests {
     }
 
     #[test]
+    fn chance_stays_within_its_bounds() {
+        let policy = Policy::default();
+        let millis = |span: Option<Duration>| span.map(|span| span.as_millis());
+        for (jitter, backoff, delay) in [
+            (-1.0, 1_000, 5_000),
+            (0.0, 1_000, 5_000),
+            (0.5, 1_500, 5_250),
+            (1.0, 2_000, 5_500),
+            (2.0, 2_000, 5_500),
+        ] {
+            assert_eq!(policy.backoff(0, jitter, None).as_millis(), backoff, "{jitter}");
+            assert_eq!(millis(policy.webhook_delay(1, jitter, None)), Some(delay), "{jitter}");
+        }
+        let floor = Some(Duration::from_secs(90));
+        assert_eq!(policy.webhook_delay(1, 1.0, floor), floor);
+    }
+
+    #[test]
+    fn a_rehearsal_scales_every_wait_and_nothing_that_guards_a_call() {
+        let millis = |spans: &[u64]| spans.iter().copied().map(Duration::from_millis).collect::<Vec<_>>();
+        let policy = Policy {
+            webhook_delays: millis(&[0, 500]),
+            deadline_scale: 0.5,
+            ..Policy::default()
+        };
+        let expected = Policy {
+            backoff_base: Duration::from_millis(500),
+            backoff_cap: Duration::from_secs(75),
+            permission_pause: Duration::from_secs(75),
+            not_sent_pause: Duration::from_millis(500),
+            accepted_looks: millis(&[250, 500, 1_000, 2_000, 4_000, 7_500]),
+            accepted_patience: Duration::from_secs(30),
+            effect_lag: Duration::from_secs(15),
+            last_look_patience: Duration::from_secs(30),
+            webhook_delays: millis(&[0, 125]),
+            deadline_scale: 0.125,
+            ..policy.clone()
+        };
+        assert_eq!(policy.scaled(0.25), expected);
+    }
+
+    #[test]
     fn webhooks_are_tried_ten_times_over_three_days() {
         let policy = Policy::default();
         let total: Duration = (0..)

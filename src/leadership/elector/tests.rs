@@ -93,11 +93,52 @@ fn the_first_one_leads_and_renews_with_the_version_it_saw() {
 }
 
 #[test]
+fn the_first_lease_is_whole() {
+    let mut elector = elector("me/1");
+    elector.read(Found::Absent, at(0), 0.0);
+    let step = elector.next(at(0));
+    let Step::Create(lease) = &step else {
+        panic!("{step:?}");
+    };
+    let metadata = ObjectMeta {
+        namespace: Some("system".to_owned()),
+        name: Some("operator".to_owned()),
+        ..ObjectMeta::default()
+    };
+    assert_eq!(lease.metadata, metadata);
+    let instant = Some(MicroTime(at(0).wall));
+    let spec_of_mine = LeaseSpec {
+        holder_identity: Some("me/1".to_owned()),
+        lease_duration_seconds: Some(15),
+        acquire_time: instant.clone(),
+        renew_time: instant,
+        lease_transitions: Some(0),
+        ..LeaseSpec::default()
+    };
+    assert_eq!(spec(&step), spec_of_mine);
+}
+
+#[test]
+fn who_resigns_reads_and_leads_as_another_term() {
+    let mut elector = leader();
+    elector.resign();
+    assert_eq!(elector.lead(at(100)), None);
+    assert_eq!(elector.next(at(100)), Step::Read);
+    let lease = elector.lease().cloned().unwrap();
+    elector.read(Found::Lease(Box::new(lease.clone())), at(100), 0.0);
+    assert!(matches!(elector.next(at(100)), Step::Replace(_)));
+    elector.wrote(Written::Stored(stored(lease, 2)), at(100), at(200), 0.0);
+    assert_eq!(elector.lead(at(200)).unwrap().term, 2);
+}
+
+#[test]
 fn the_lead_counts_from_the_begin_of_the_write_and_ends_by_either_clock() {
     let elector = leader();
     assert!(elector.lead(at(9_999)).is_some());
     assert_eq!(elector.lead(at(10_000)), None);
     assert_eq!(elector.lead(set(5_000, 3_600)), None, "the machine slept");
+    assert!(elector.lead(set(5_000, 4)).is_some());
+    assert_eq!(elector.lead(set(5_000, 5)), None, "to the second");
     assert!(
         elector.lead(set(9_999, -3_600)).is_some(),
         "a clock that was set back ends nothing"
@@ -178,6 +219,11 @@ fn a_released_lease_is_taken_at_once() {
         "as client-go's ReleaseOnCancel leaves it"
     );
     assert_eq!(spec_of_release.lease_duration_seconds, Some(1));
+    let instant = Some(MicroTime(at(5_000).wall));
+    assert_eq!(
+        (&spec_of_release.acquire_time, &spec_of_release.renew_time),
+        (&instant, &instant)
+    );
     assert_eq!(released.metadata.resource_version.as_deref(), Some("1"));
     let mut other = elector("other/1");
     other.read(Found::Lease(stored(released, 2)), at(5_100), 0.0);
@@ -192,6 +238,7 @@ fn who_is_overtaken_reads_and_waits() {
     assert!(matches!(elector.next(began), Step::Replace(_)));
     elector.wrote(Written::Overtaken, began, at(2_200), 0.0);
     assert!(elector.lead(at(2_200)).is_some(), "it may have been an own write");
+    assert_eq!(elector.next(at(2_200)), Step::Wait(Duration::from_millis(500)));
     assert_eq!(elector.next(at(2_700)), Step::Read);
     elector.read(Found::Lease(theirs(3)), at(2_800), 0.0);
     assert_eq!(elector.lead(at(2_800)), None);
@@ -205,6 +252,7 @@ fn a_renewal_whose_answer_was_lost_is_found_and_goes_on() {
         panic!("no renewal");
     };
     elector.wrote(Written::Failed, at(2_100), at(7_100), 0.0);
+    assert_eq!(elector.next(at(7_100)), Step::Wait(Duration::from_secs(2)));
     assert_eq!(elector.next(at(9_100)), Step::Read);
     elector.read(Found::Lease(stored(lease, 2)), at(9_200), 0.0);
     let again = elector.next(at(9_200));
@@ -243,6 +291,24 @@ fn without_answers_it_steps_down_in_time_and_comes_back_as_another_term() {
     assert!(matches!(elector.next(at(60_000)), Step::Replace(_)));
     elector.wrote(Written::Stored(stored(*lease, 2)), at(60_000), at(60_100), 0.0);
     assert_eq!(elector.lead(at(60_100)).unwrap().term, 2);
+}
+
+#[test]
+fn a_read_that_failed_is_made_again_after_a_pause() {
+    let mut elector = elector("me/1");
+    elector.read(Found::Failed, at(0), 0.0);
+    assert_eq!(elector.next(at(0)), Step::Wait(Duration::from_secs(2)));
+    assert_eq!(elector.next(at(2_000)), Step::Read);
+}
+
+#[test]
+fn two_requests_fit_into_a_lead_and_none_outlasts_it() {
+    let seconds = |seconds| Duration::from_secs(seconds);
+    assert_eq!(elector("me/1").patience(at(0)), seconds(5));
+    let leader = leader();
+    assert_eq!(leader.patience(at(5_000)), seconds(5));
+    assert_eq!(leader.patience(at(8_000)), seconds(2));
+    assert_eq!(leader.patience(at(10_000)), seconds(5), "it leads no more");
 }
 
 #[test]

@@ -131,6 +131,7 @@ fn while_the_breaker_is_open_one_probe_goes_on_another_object_each_time() {
         let (uid, grant) = lane.next(now).unwrap();
         assert!(grant.probe);
         assert_eq!(lane.next(now), None);
+        assert_eq!(lane.next_due(now), None, "its landing is what wakes the lane");
         lane.report(&uid, Operation::Observe, Health::Failure, now);
         lane.land(&uid, 1, now);
         offer(&mut lane, &uid, "a", Class::Retry);
@@ -211,4 +212,104 @@ fn what_is_forgotten_leaves_nothing_behind() {
     assert_eq!(lane.waiting(), 0);
     assert_eq!(lane.next_due(at(60)), None);
     assert!(lane.namespaces.is_empty() && lane.unproven.is_empty());
+}
+
+#[test]
+fn a_closed_lane_lets_nobody_through_until_it_opens() {
+    let mut lane = lane(PLENTY);
+    offer(&mut lane, "a", "n", Class::Fresh);
+    lane.set_open(false);
+    assert_eq!(lane.next(at(60)), None);
+    assert_eq!(lane.next_due(at(60)), None);
+    lane.set_open(true);
+    assert_eq!(lane.next_due(at(60)), Some(at(60)));
+    assert!(lane.next(at(60)).is_some());
+}
+
+#[test]
+fn new_limits_count_at_once() {
+    let mut lane = lane(PLENTY);
+    for uid in ["a", "b"] {
+        offer(&mut lane, uid, "n", Class::Fresh);
+    }
+    lane.limit(
+        Limits {
+            max_in_flight: 1,
+            ..PLENTY
+        },
+        at(60),
+    );
+    assert!(lane.next(at(60)).is_some());
+    assert_eq!(lane.next(at(60)), None);
+}
+
+/// An object asks for the same at every pass over it.
+#[test]
+fn who_asks_for_the_same_keeps_its_place_and_who_flies_does_not_line_up() {
+    let mut lane = lane(PLENTY);
+    for uid in ["a", "b", "a"] {
+        offer(&mut lane, uid, "n", Class::Fresh);
+    }
+    let (first, _) = lane.next(at(60)).unwrap();
+    assert_eq!(&*first, "a");
+    offer(&mut lane, "a", "n", Class::Fresh);
+    assert_eq!(lane.waiting(), 1, "b alone");
+    offer(&mut lane, "b", "n", Class::Retry);
+    offer(&mut lane, "c", "n", Class::Fresh);
+    assert_eq!(
+        turns(&mut lane, at(60)),
+        ["c", "b"],
+        "what it asks for now is what counts"
+    );
+}
+
+#[test]
+fn an_extra_call_takes_a_token_that_may_come_back_and_none_in_a_pause() {
+    let mut lane = lane(Limits {
+        requests_per_minute: 60,
+        max_in_flight: 5,
+    });
+    for _ in 0..10 {
+        assert!(lane.extra(at(60)));
+    }
+    assert!(!lane.extra(at(60)), "the burst is spent");
+    lane.give_back(at(60));
+    lane.pause(at(61));
+    assert!(!lane.extra(at(60)));
+    lane.pause(at(60));
+    assert!(lane.is_paused(at(60)), "an earlier end shortens no pause");
+    assert!(!lane.is_paused(at(61)));
+    assert!(lane.extra(at(61)));
+}
+
+#[test]
+fn it_says_whether_its_breaker_is_open() {
+    let mut lane = lane(PLENTY);
+    assert!(!lane.is_broken());
+    for _ in 0..5 {
+        lane.report(&"x".into(), Operation::Terminate, Health::Failure, at(60));
+    }
+    assert!(lane.is_broken());
+}
+
+#[test]
+fn only_the_first_unproven_answer_puts_the_probe_off() {
+    let mut lane = lane(PLENTY);
+    let other: Uid = "other".into();
+    lane.report(&other, Operation::Observe, Health::Success, at(60));
+    offer(&mut lane, "a", "n", Class::Unproven);
+    assert_eq!(lane.next_due(at(60)), Some(at(60)), "nobody was answered so");
+    lane.report(&other, Operation::Observe, Health::Success, at(60));
+    lane.report(&other, Operation::Observe, Health::Unproven, at(60));
+    assert_eq!(lane.next_due(at(60)), Some(at(60)), "somebody waits already");
+}
+
+/// A lane that is asked too early passes nobody over.
+#[test]
+fn a_turn_that_comes_to_nothing_is_no_turn() {
+    let mut lane = lane(PLENTY);
+    offer(&mut lane, "a0", "a", Class::Fresh);
+    offer(&mut lane, "b0", "b", Class::Fresh);
+    assert_eq!(lane.next(at(0)), None, "no tokens yet");
+    assert_eq!(turns(&mut lane, at(60)), ["a0", "b0"]);
 }

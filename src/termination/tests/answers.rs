@@ -240,9 +240,25 @@ fn another_refusal_leaves_it_open_and_is_looked_after() {
     bench.attempt(answer(Call::Failed(Failure::Refused), Some(418), Some("teapot")));
     assert_eq!(bench.outcome(), None);
     assert!(bench.status.may_have_applied());
+    assert_eq!(
+        (bench.status.retries, bench.next_attempt()),
+        (0, None),
+        "it is not tried again"
+    );
     assert_eq!(bench.waits_until(), Some(1 + 60));
     bench.wait(60).looks(active()).record();
     assert_eq!(bench.outcome(), Some(Outcome::Rejected));
+}
+
+/// A refused look says nothing of a call that may have taken effect: nothing ends by it.
+#[test]
+fn a_refused_look_ends_nothing_that_is_in_doubt() {
+    let mut bench = Bench::new();
+    bench.looks(active()).attempt_in_vain().wait(10);
+    bench.looked(answer(Look::Failed(Failure::Refused), Some(400), Some("bad.request")));
+    assert_eq!(bench.outcome(), None);
+    assert_eq!(bench.condition(Type::Ready), "Unknown RetryScheduled");
+    assert_eq!(bench.status.retries, 2);
 }
 
 /// The rows that spend budget: suspicious, transient, unreachable, unanswered, each by a look and by a call.

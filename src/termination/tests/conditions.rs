@@ -119,6 +119,9 @@ fn states() -> Vec<(&'static str, Bench, Phase, Kstatus)> {
     already.looks(ended());
     let mut panicked = Bench::new();
     panicked.take(&Fact::Panicked { jitter: 0.5 });
+    let mut held_later = failed_look(Failure::Transient, 503, None);
+    held_later.held = Some(hold(Reason::WaitingForConnection));
+    held_later.wait(5).record();
     let mut retried = failed_look(Failure::Transient, 503, None);
     retried.wait(5).looks(active()).intend();
     vec![
@@ -173,6 +176,7 @@ fn states() -> Vec<(&'static str, Bench, Phase, Kstatus)> {
             Phase::Pending,
             InProgress,
         ),
+        ("connection lost", held_later, Phase::Retrying, InProgress),
         ("panicked", panicked, Phase::Retrying, InProgress),
         ("suspended", suspended(), Phase::Suspended, Current),
         ("resumed", resumed(), Phase::Terminating, InProgress),
@@ -364,6 +368,12 @@ fn a_spec_that_is_refused_ends() {
     assert_eq!(bench.condition(Type::Ready), "False OutcomeUnknown");
     assert!(bench.status.may_have_applied());
     assert_eq!(bench.last().id, open.id);
+
+    let mut bench = in_doubt(|_| {});
+    bench.looks(active()).intend();
+    bench.status = refuse(2, &bench.status, invalid, at(99));
+    let numbers: Vec<_> = bench.status.history.iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, [2, 1]);
 
     let done = terminated();
     assert_eq!(

@@ -11,6 +11,7 @@ use crate::{
     termination::{
         answer::{Call, Failure, Look},
         decide::{Step, Wake, time_limit},
+        fact::{Fact, Hold},
     },
 };
 
@@ -96,6 +97,11 @@ fn the_deadline_counts_from_creation_without_the_suspensions() {
     assert_eq!(bench.step(), Step::Look);
     bench.now = at(550);
     assert_eq!(bench.record().outcome(), Some(Outcome::DeadlineExceeded));
+    assert_eq!(
+        bench.message(Type::Ready),
+        "spec.activeDeadlineSeconds has passed.",
+        "that it was resumed is no cause"
+    );
 }
 
 #[test]
@@ -295,6 +301,8 @@ fn without_a_last_look_the_outcome_is_unknown() {
                     bench.record();
                 }
             }
+            let over = time_limit(&bench.request(), &bench.status, bench.now, &bench.policy);
+            assert_eq!(over, None, "the limit itself is no time to wait for");
             bench.record();
             assert_eq!(bench.outcome(), Some(Outcome::Unconfirmed), "held={held} send={send}");
             assert_eq!(bench.condition(Type::Ready), "False OutcomeUnknown");
@@ -327,6 +335,7 @@ fn after_a_long_absence_one_look_is_tried() {
     assert_eq!(held.record().outcome(), Some(Outcome::Unconfirmed));
     bench.looks_in_vain().record();
     assert_eq!(bench.outcome(), Some(Outcome::Unconfirmed));
+    assert!(bench.last().message.as_ref().unwrap().contains("No look could tell"));
 }
 
 #[test]
@@ -342,6 +351,17 @@ fn a_missing_dependency_waits_and_is_the_cause_at_the_deadline() {
             on_connection: true
         })
     );
+    for change in [
+        |hold: &mut Hold| hold.reason = ConditionReason::ConnectionSuspended,
+        |hold: &mut Hold| hold.message = "Something else.".to_owned(),
+    ] {
+        let mut other = bench.clone();
+        change(other.held.as_mut().unwrap());
+        assert!(
+            matches!(other.step(), Step::Record(Fact::Held(_))),
+            "another cause is told"
+        );
+    }
     bench.now = at(21_600);
     bench.record();
     assert_eq!(bench.outcome(), Some(Outcome::DeadlineExceeded));

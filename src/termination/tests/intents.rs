@@ -213,6 +213,13 @@ fn the_answer_to_a_superseded_attempt() {
     );
 
     let (mut bench, sent) = superseded();
+    let newer = bench.send();
+    bench.called(newer, answer(Call::Failed(Failure::Transient), Some(503), None));
+    bench.called(sent, answer(Call::Failed(Failure::Transient), Some(503), None));
+    let numbers: Vec<_> = bench.status.history.iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, [2, 1], "newest first, in whatever order they were answered");
+
+    let (mut bench, sent) = superseded();
     bench.called(sent, answer(Call::Applied, Some(204), None));
     assert_eq!(bench.outcome(), Some(Outcome::Terminated));
     let numbers: Vec<_> = bench

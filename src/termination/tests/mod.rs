@@ -10,9 +10,11 @@ mod intents;
 #[path = "../../../tests/cluster/kstatus.rs"]
 mod kstatus;
 mod laws;
+mod messages;
 mod random_answers;
 mod random_ends;
 mod random_runs;
 mod records;
 mod requests;
 mod vendor;
+mod webhooks;

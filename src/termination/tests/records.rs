@@ -9,10 +9,10 @@ use crate::{
         conditions::{ConditionReason, ConditionType as Type},
     },
     termination::{
-        answer::{Answer, Call, Failure, Look},
+        answer::{Answer, Call, Failure, Look, Suspicion},
         fact::{Fact, WebhookAnswer},
         messages,
-        records::{Note, Record, between, deleted, late_answer, webhook_abandoned},
+        records::{Note, Record, between, deleted, key, late_answer, webhook_abandoned},
     },
 };
 
@@ -245,6 +245,37 @@ fn a_cause_of_waiting_is_told_when_it_changes() {
         ]
     );
     assert!(told.audit.is_empty(), "no attempt, no line");
+}
+
+#[test]
+fn each_cause_of_waiting_has_its_event() {
+    for (failure, status, event) in [
+        (Failure::Unauthorized, 401, "CredentialsInvalid"),
+        (Failure::Forbidden, 403, "PermissionDenied"),
+        (Failure::Throttled, 429, "RateLimited"),
+        (Failure::Suspicious(Suspicion::Redirect), 302, "AttemptFailed"),
+    ] {
+        let (mut bench, mut told) = (Bench::new(), Told::nothing());
+        told.hear(&mut bench, |bench| {
+            bench.looked(answer(Look::Failed(failure), Some(status), None));
+        });
+        assert_eq!(told.reasons(), [event]);
+        assert!(told.notes[0].warning);
+    }
+}
+
+#[test]
+fn each_line_of_an_object_has_a_key_of_its_own() {
+    let (mut bench, mut told) = (Bench::new(), Told::nothing());
+    told.attempt(&mut bench, unavailable());
+    bench.wait(300);
+    told.attempt(&mut bench, answer(Call::Applied, Some(204), None));
+    let keys: std::collections::BTreeSet<_> = told.audit.iter().map(key).collect();
+    assert_eq!(keys.len(), 5);
+    let line = deleted(&bench.object, &bench.status, at(1));
+    let again = deleted(&bench.object, &bench.status, at(2));
+    assert_ne!(line, again);
+    assert_eq!(key(&line), key(&again), "whenever it is told");
 }
 
 #[test]

@@ -2,8 +2,29 @@
 
 use rstest::rstest;
 
-use super::bench::object;
-use crate::termination::request::Request;
+use super::bench::{at, object};
+use crate::{
+    api::Reason,
+    termination::request::{GuestId, Request},
+};
+
+#[test]
+fn a_request_says_what_the_object_says() {
+    let request = Request::parse(&object()).unwrap();
+    assert_eq!(
+        (request.uid.as_str(), request.generation, request.created),
+        ("uid-1", 1, at(0))
+    );
+    let termination = &request.termination;
+    assert_eq!(termination.guest.as_str(), "guest-12345-abcde");
+    assert_eq!(
+        (termination.reason, termination.retain_data),
+        (Reason::CustomerInitiated, true)
+    );
+    let reference = termination.external_ref.as_ref().unwrap();
+    assert_eq!(reference.as_str(), "ext-ref-98765");
+    assert_eq!(format!("{:?}", GuestId::parse("a-1").unwrap()), "\"a-1\"");
+}
 
 #[rstest]
 #[case("")]
