@@ -222,8 +222,8 @@ pub(super) struct Books {
     pub(super) rows: BTreeMap<(Process, String, Operation), Row>,
     /// Token requests that were not answered yet: of which process, to which host, and when they left.
     pub(super) renewals: BTreeMap<Ordinal, (Process, String, Duration)>,
-    /// When somebody last changed a connection or a Secret.
-    pub(super) reconfigured: Duration,
+    /// When somebody last changed a connection or a Secret. What is there for the first time replaces nothing.
+    pub(super) reconfigured: Option<Duration>,
     /// When the calm began.
     pub(super) calm: Option<Duration>,
     /// When something last happened that work follows from.
@@ -263,6 +263,13 @@ impl Books {
     /// Something happened that work follows from.
     pub(super) fn stir(&mut self, at: Duration) {
         self.stirred = self.stirred.max(at);
+    }
+
+    /// Somebody changed a connection or a Secret: one that was there before, or one that comes again.
+    pub(super) fn reconfigured(&mut self, at: Duration, was_there: bool) {
+        if was_there || self.reconfigured.is_some() {
+            self.reconfigured = Some(at);
+        }
     }
 
     /// The vendor took a call in.

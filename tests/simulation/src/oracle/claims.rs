@@ -18,6 +18,44 @@ use crate::{
 };
 
 impl Oracle {
+    /// I4: an attempt is said to be accepted, or to be accepted at another time, by a process that was answered 202 to a
+    /// call of that very attempt.
+    pub(super) fn accepted(&self, ordinal: Option<Ordinal>, by: Option<Request>, after: &Value) -> Verdict {
+        let object = self.books.objects.get(text(after, &["metadata", "uid"]));
+        let Some((object, by)) = object.zip(by) else {
+            return Ok(());
+        };
+        let said = |value: &Value| {
+            let field = |name| text(value, &["status", "currentAttempt", name]).to_owned();
+            (field("id"), field("acceptedTime"))
+        };
+        let (id, time) = said(after);
+        if time.is_empty() || said(&object.last) == (id.clone(), time) {
+            return Ok(());
+        }
+        let answered = |call: &Ordinal| {
+            let call = self
+                .books
+                .calls
+                .get(call)
+                .filter(|call| call.sent.process == by.process);
+            call.is_some_and(|call| call.heard.is_some_and(|heard| heard.status == Some(202)))
+        };
+        if object
+            .attempts
+            .get(&id)
+            .is_none_or(|attempt| !attempt.calls.iter().any(answered))
+        {
+            let sentence = format!(
+                "{}: process {} says that attempt {id} was accepted, and was not answered so",
+                write_of(ordinal),
+                by.process
+            );
+            return Err(violation(Invariant::I4, object, sentence));
+        }
+        Ok(())
+    }
+
     /// I4, when an outcome is written.
     ///
     /// A success rests on an answer that reached the writing process: of this object's own call that it was applied, or

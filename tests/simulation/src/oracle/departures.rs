@@ -74,7 +74,8 @@ impl Oracle {
         let other = renewals
             .iter()
             .find(|(_, (process, to, _))| (*process, to) == (sent.process, &host));
-        if let Some((other, _)) = other.filter(|_| sent.at > self.books.reconfigured + RECONFIGURED) {
+        let lately = self.books.reconfigured.is_some_and(|at| sent.at <= at + RECONFIGURED);
+        if let Some((other, _)) = other.filter(|_| !lately) {
             let sentence = format!("#{ordinal} asks for a token while #{other} of the same process is on its way");
             return Err(violation(Invariant::I12, host, sentence));
         }
@@ -241,6 +242,17 @@ impl Oracle {
                     );
                     return Err(violation(Invariant::I9, name, sentence));
                 }
+                let own = |call: &&Ordinal| {
+                    let call = self.books.calls.get(call);
+                    call.is_some_and(|call| call.sent.process == process)
+                };
+                let last = attempt.calls.iter().rev().find(own);
+                let heard = last.and_then(|call| self.books.calls.get(call)?.heard);
+                if let Some(heard) = heard.filter(|heard| is_denied(heard.told, result)) {
+                    let told = heard.told;
+                    let sentence = format!("process {process} told {result} of attempt {id}, and heard {told:?}");
+                    return Err(violation(Invariant::I9, name, sentence));
+                }
                 attempt.results.insert(result.to_owned());
             }
             "outcome" => {
@@ -249,6 +261,16 @@ impl Oracle {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// I9: whether a result denies the answer that its own process heard. That a call applied is told as that and as nothing
+/// else, also after the status says it; and no attempt is told to be abandoned whose answer came.
+fn is_denied(told: Told, result: &str) -> bool {
+    match told {
+        Told::Nothing => false,
+        Told::Applied => result != "Applied",
+        _ => result == "Abandoned",
     }
 }
 

@@ -52,7 +52,7 @@ impl Oracle {
                     }
                 } else {
                     self.books.stir(now);
-                    self.books.reconfigured = now;
+                    self.books.reconfigured(now, before.is_some());
                 }
                 self.books.connections.stored(now, before, after.map(Arc::as_ref));
                 return Ok(());
@@ -60,7 +60,7 @@ impl Oracle {
             _ => {
                 if by.is_none() {
                     self.books.stir(now);
-                    self.books.reconfigured = now;
+                    self.books.reconfigured(now, before.is_some());
                 }
                 return Ok(());
             }
@@ -90,6 +90,7 @@ impl Oracle {
         self.patient(ordinal, by, now, after)?;
         self.budgeted(ordinal, by, after)?;
         self.may_intend(ordinal, by, after)?;
+        self.accepted(ordinal, by, after)?;
         self.claims(ordinal, by, after)?;
         self.ends_in_time(now, after)?;
         self.delivery_claims(ordinal, by, after)?;
@@ -121,8 +122,11 @@ impl Oracle {
         if object.may_have_applied && !is_true(new, &["mayHaveApplied"]) {
             return fail("status.mayHaveApplied is taken back".to_owned());
         }
-        if new["attempts"].as_i64() < old["attempts"].as_i64() {
-            return fail("status.attempts falls".to_owned());
+        if let Some(count) = ["attempts", "retries"]
+            .into_iter()
+            .find(|count| new[*count].as_i64() < old[*count].as_i64())
+        {
+            return fail(format!("status.{count} falls"));
         }
         let pinned = object.pinned.as_ref().map(|(_, uid)| uid.as_str());
         if pinned.is_some_and(|uid| text(new, &["connection", "uid"]) != uid) {

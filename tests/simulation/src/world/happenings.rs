@@ -234,7 +234,16 @@ impl World {
             Happening::CutWatches { how } => state.cut_watches(*how),
             Happening::BlackHole => state.deafen_watches(),
             Happening::Compact => {
+                // Whoever watches misses something just then, and asks for it when it is forgotten.
+                state.cut_watches(crate::plan::Cut::Error);
+                for object in 0..state.plan.objects.len() {
+                    state.edit_labels(object, 0);
+                    state.edit_labels(object, 1);
+                }
                 let version = state.cluster.version();
+                // The server says so in an event of the watch, a cache in front of it by the status of its answer.
+                let by_status = state.draw(10, version).is_multiple_of(2);
+                state.cluster.refuse_old_watches(by_status);
                 state.cluster.compact(version);
             }
             _ => {}

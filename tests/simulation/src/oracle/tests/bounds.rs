@@ -110,6 +110,45 @@ fn i12_one_flight_for_a_guest() {
 }
 
 #[test]
+fn i12_one_token_request_for_any_number_of_waiters() {
+    let asks = |story: &mut Story, process| {
+        story.asks(process, Server::Vendor, "POST https://vendor.example/oauth/token", "{}")
+    };
+    // The connection is there for the first time: that replaces nothing.
+    let mut story = Story::new();
+    story.starts(2);
+    let first = asks(&mut story, 1);
+    // Another process cannot know.
+    asks(&mut story, 2);
+    story.answers(first, Some(200), true);
+    asks(&mut story, 1);
+    // Given up by then, though nobody says so.
+    story.wait(11.0);
+    asks(&mut story, 1);
+    story.holds();
+    story.wait(10.9);
+    asks(&mut story, 1);
+    story.violates(I12, "asks for a token while");
+}
+
+#[test]
+fn i12_what_belongs_to_the_old_connection_may_be_on_its_way() {
+    for (seconds, right) in [(60.0, true), (60.1, false)] {
+        let mut story = Story::new();
+        story.connection("conn-1", |object| object["spec"]["suspend"] = json!(false));
+        story.wait(seconds);
+        for _ in 0..2 {
+            story.asks(1, Server::Vendor, "POST https://vendor.example/oauth/token", "{}");
+        }
+        if right {
+            story.holds();
+        } else {
+            story.violates(I12, "asks for a token while");
+        }
+    }
+}
+
+#[test]
 fn i11_busy_namespaces_share_equally() {
     let case = |a: usize, b: usize| {
         let mut story = Story::of(Facts {

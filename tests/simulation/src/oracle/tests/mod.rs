@@ -2,6 +2,7 @@
 //! cries wolf is not listened to.
 
 mod attempts;
+mod audit;
 mod bounds;
 mod outcomes;
 mod story;

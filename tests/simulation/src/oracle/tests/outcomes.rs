@@ -42,6 +42,7 @@ fn i3_doubt_and_counts_are_not_taken_back() {
     for (field, value) in [
         ("mayHaveApplied", json!(false)),
         ("attempts", json!(0)),
+        ("retries", json!(0)),
         ("connection", json!({"uid": "x"})),
     ] {
         let mut story = Story::new();
@@ -49,9 +50,31 @@ fn i3_doubt_and_counts_are_not_taken_back() {
         story.intends(1, "one", "a-1");
         story.terminates(1, "one", Told::Nothing);
         story.resolves(1, "one", "a-1", "Unknown");
+        story.edits("one", |object| object["status"]["retries"] = json!(1));
         story.holds();
         story.writes(1, "one", |status| status[field] = value);
         assert!(matches!(story.invariant(), Some(I3)), "{field}");
+    }
+}
+
+#[test]
+fn i4_an_attempt_is_accepted_by_the_answer_to_its_own_call() {
+    for (process, right) in [(1, true), (2, false)] {
+        let mut story = Story::new();
+        story.starts(2);
+        story.creates("one", "g", |_| {});
+        story.intends(1, "one", "a-1");
+        story.terminates(1, "one", Told::Accepted);
+        story.writes(process, "one", |status| {
+            status["currentAttempt"]["acceptedTime"] = json!("2026-11-24T08:00:01Z")
+        });
+        if right {
+            // It stays where it is when something else is written.
+            story.writes(2, "one", |status| status["observedGeneration"] = json!(1));
+            story.holds();
+        } else {
+            story.violates(I4, "was not answered so");
+        }
     }
 }
 
