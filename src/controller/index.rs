@@ -13,7 +13,7 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use super::memory::{Holds, Memory, OwnIntent, SeenLook, Telling, Unanswered};
-use super::moments::retell;
+use super::{moments::retell, past::Past};
 use crate::{
     api::{ConnectionKind, GuestTermination, GuestTerminationStatus, WebhookState},
     clock::Reading,
@@ -250,6 +250,7 @@ pub struct Index {
     entries: BTreeMap<Uid, Entry>,
     by_connection: BTreeMap<ConnectionName, BTreeSet<Uid>>,
     listing: Option<BTreeSet<Uid>>,
+    past: Past,
 }
 
 impl Index {
@@ -345,6 +346,7 @@ impl Index {
                     Taken::News
                 }
             }
+            None if self.past.covers(&uid, &object.metadata) => Taken::Known,
             None => {
                 let mut entry = Entry::new(object);
                 entry.learn(now);
@@ -408,6 +410,9 @@ impl Index {
     /// Forgets an object.
     pub fn remove(&mut self, uid: &Uid) -> Option<Entry> {
         let entry = self.entries.remove(uid)?;
+        if entry.deleted || entry.status().is_settled() {
+            self.past.keep(uid, &entry.object.metadata);
+        }
         let connection = entry.connection();
         if let Some(uids) = self.by_connection.get_mut(&connection) {
             uids.remove(uid);
@@ -428,10 +433,14 @@ pub enum Departure {
     Unclear,
 }
 
+/// A resourceVersion as a number, which orders the versions of one resource (KEP-5504).
+pub(super) fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_deref()?.parse().ok()
+}
+
 /// Whether one version of an object is newer than another. Versions of one kind on one server are decimal and ordered
 /// (KEP-5504); what is no number is taken for news.
 pub(super) fn is_newer(metadata: &ObjectMeta, than: &ObjectMeta) -> bool {
-    let version = |metadata: &ObjectMeta| metadata.resource_version.as_deref()?.parse::<u64>().ok();
     match (version(metadata), version(than)) {
         (Some(version), Some(than)) => version > than,
         _ => true,

@@ -24,6 +24,7 @@ pub mod memory;
 pub mod moments;
 pub mod notices;
 pub mod pass;
+mod past;
 pub mod record;
 pub mod secrets;
 pub mod settings;

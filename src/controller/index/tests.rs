@@ -113,6 +113,35 @@ fn what_is_removed_leaves_nothing_behind() {
     assert!(index.entries.is_empty() && index.by_connection.is_empty());
 }
 
+/// A watch that lags tells of it as it was before its end: that is no new object.
+#[test]
+fn what_was_let_go_for_good_does_not_come_back_as_it_was() {
+    let settled = |version| {
+        let mut object = finished("a", version);
+        object.status.as_mut().unwrap().settled = Some(true);
+        object
+    };
+    for deleted in [false, true] {
+        let mut index = Index::default();
+        let last = if deleted { object("a", "11") } else { settled("11") };
+        let (uid, _) = index.see(last, ZERO).unwrap();
+        index.get_mut(&uid).unwrap().deleted = deleted;
+        index.remove(&uid);
+        assert_eq!(index.see(object("a", "10"), ZERO), Some((uid.clone(), Taken::Known)));
+        assert!(index.get(&uid).is_none(), "deleted: {deleted}");
+        assert_eq!(index.see(object("a", "12"), ZERO), Some((uid, Taken::News)));
+    }
+}
+
+/// What was set aside because it could not be read comes back as it is.
+#[test]
+fn what_was_let_go_for_now_comes_back() {
+    let mut index = Index::default();
+    let (uid, _) = index.see(object("a", "11"), ZERO).unwrap();
+    index.remove(&uid);
+    assert_eq!(index.see(object("a", "11"), ZERO), Some((uid, Taken::News)));
+}
+
 #[test]
 fn what_was_stored_without_an_answer_is_durable_and_told_once() {
     let mut index = Index::default();

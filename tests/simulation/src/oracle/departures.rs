@@ -229,7 +229,7 @@ impl Oracle {
             }
             "attempt_result" => {
                 let result = text(line, &["result"]);
-                let (name, deleted) = (object.to_string(), object.deleted.is_some());
+                let name = object.to_string();
                 // An attempt that was never stored has no result: its line would be the first that anybody hears of it.
                 let Some(attempt) = object.attempts.get_mut(id) else {
                     let sentence = format!("process {process} told a result of attempt {id}, which never was");
@@ -248,7 +248,7 @@ impl Oracle {
                 };
                 let last = attempt.calls.iter().rev().find(own);
                 let heard = last.and_then(|call| self.books.calls.get(call)?.heard);
-                if let Some(heard) = heard.filter(|heard| !deleted && is_denied(heard.told, result)) {
+                if let Some(heard) = heard.filter(|heard| is_denied(heard.told, result)) {
                     let told = heard.told;
                     let sentence = format!("process {process} told {result} of attempt {id}, and heard {told:?}");
                     return Err(violation(Invariant::I9, name, sentence));
@@ -266,9 +266,6 @@ impl Oracle {
 
 /// I9: whether a result denies the answer that its own process heard. That a call applied is told as that and as nothing
 /// else, also after the status says it; and no attempt is told to be abandoned whose answer came.
-///
-/// Tolerated for an object that was deleted: its process has let it go with all that it knew, and a watch that lags by a
-/// minute tells of an old version as of a new object.
 fn is_denied(told: Told, result: &str) -> bool {
     match told {
         Told::Nothing => false,

@@ -58,13 +58,6 @@ fn i9_a_line_does_not_deny_the_answer_that_its_process_heard() {
         }
     }
 
-    // Who has let a deleted object go knows nothing of it.
-    let mut story = Story::new();
-    story.happily("one", "g");
-    story.deletes("one");
-    story.tells(1, "one", "a-1", "Gone");
-    story.holds();
-
     // Another process did not hear it.
     let mut story = Story::new();
     story.starts(2);
