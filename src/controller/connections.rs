@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    connection::Connection,
-    index::{ConnectionName, is_newer},
-};
+use super::{connection::Connection, index::ConnectionName, versions::is_newer};
 use crate::{
     api::{GenesysConnection, PinnedConnection, WebhookEndpoint, conditions::ConditionReason},
     genesys::{Credentials, Target, Tokens},

@@ -10,10 +10,8 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 pub use super::memory::{Holds, Memory, OwnIntent, SeenLook, Telling, Unanswered};
-use super::{moments::retell, past::Past};
+use super::{moments::retell, past::Past, versions::is_newer};
 use crate::{
     api::{ConnectionKind, GuestTermination, GuestTerminationStatus, WebhookState},
     clock::Reading,
@@ -431,20 +429,6 @@ pub enum Departure {
     Settled,
     /// It was deleted, or somebody else settled it: a read can tell.
     Unclear,
-}
-
-/// A resourceVersion as a number, which orders the versions of one resource (KEP-5504).
-pub(super) fn version(metadata: &ObjectMeta) -> Option<u64> {
-    metadata.resource_version.as_deref()?.parse().ok()
-}
-
-/// Whether one version of an object is newer than another. Versions of one kind on one server are decimal and ordered
-/// (KEP-5504); what is no number is taken for news.
-pub(super) fn is_newer(metadata: &ObjectMeta, than: &ObjectMeta) -> bool {
-    match (version(metadata), version(than)) {
-        (Some(version), Some(than)) => version > than,
-        _ => true,
-    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 use super::{
     connection::{Connection, Standing},
     connection_status::{desired, is_urgent},
-    index::{ConnectionName, is_newer},
+    index::ConnectionName,
     shared::Shared,
+    versions::is_newer,
     watch::see_connection,
 };
 use crate::{

@@ -32,4 +32,5 @@ pub mod shared;
 pub mod signing_keys;
 mod term;
 pub mod vendor;
+mod versions;
 pub mod watch;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::index::version;
+use super::versions::version;
 use crate::schedule::Uid;
 
 /// So many are remembered. What lags by more than that is a restart's business too, which remembers none.

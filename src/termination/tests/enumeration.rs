@@ -184,7 +184,9 @@ fn deleted_in_flight() {
     walk(Bench::new(), Scenario::Deleted, 3, Detail::Kinds);
 }
 
+/// One fault takes seconds, two a minute or more: `TWO_LEADERS_FAULTS=2` asks for them.
 #[test]
 fn two_leaders() {
-    walk(Bench::new(), Scenario::TwoLeaders, 1, Detail::Kinds);
+    let faults = std::env::var("TWO_LEADERS_FAULTS").map_or(1, |faults| faults.parse().unwrap());
+    walk(Bench::new(), Scenario::TwoLeaders, faults, Detail::Kinds);
 }

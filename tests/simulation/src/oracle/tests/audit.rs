@@ -1,7 +1,5 @@
 //! I9.
 
-use serde_json::json;
-
 use super::story::Story;
 use crate::{
     oracle::Invariant::*,
