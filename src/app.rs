@@ -4,12 +4,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::jiff::SignedDuration;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{Reading, SharedClock},
-    cluster::{Cluster, Compatibility, Publisher, Skew},
+    cluster::{Cluster, Compatibility, Publisher},
     controller::{
         dispatch, keeper, leader, moments,
         notices::{self, Notices},
@@ -126,9 +127,9 @@ pub async fn run(
             }
             before = now;
             told.clock_skew(skew.ahead());
-            if skew.is_notable() != skewed {
+            if skew.is_notable(skewed) != skewed {
                 skewed = !skewed;
-                tell_skew(&skew);
+                tell_skew(skewed, skew.ahead());
             }
         }
     });
@@ -235,18 +236,15 @@ pub async fn run(
 }
 
 /// The own clock has gone far from the API server's, or has come back.
-fn tell_skew(skew: &Skew) {
-    let ahead = skew.ahead();
-    if skew.is_notable() {
+fn tell_skew(skewed: bool, ahead: SignedDuration) {
+    let ahead_seconds = ahead.as_secs();
+    if skewed {
         tracing::warn!(
-            ahead_seconds = ahead.as_secs(),
-            "this machine's clock is far from the API server's; webhook receivers refuse signatures that are 300 s off. Set the clock of whichever is wrong"
+            ahead_seconds,
+            "this machine's clock is far from the API server's: deadlines come too early or too late, and from 300 s on webhook receivers refuse signatures. Set the clock of whichever is wrong"
         );
     } else {
-        tracing::info!(
-            ahead_seconds = ahead.as_secs(),
-            "this machine's clock agrees with the API server's again"
-        );
+        tracing::info!(ahead_seconds, "this machine's clock agrees with the API server's again");
     }
 }
 

@@ -109,13 +109,15 @@ impl Cluster {
     }
 
     async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Bytes, CallError> {
+        let asked = self.clock.monotonic();
         let answer = self
             .client
             .send(request.map(Body::from))
             .await
             .map_err(|error| CallError::Unanswered(describe(&error)))?;
         let (head, body) = answer.into_parts();
-        self.skew.note(&head.headers, self.clock.now());
+        let took = self.clock.monotonic().saturating_sub(asked);
+        self.skew.note(&head.headers, self.clock.now(), took);
         let body = Limited::new(body, MAX_BODY).collect().await;
         if head.status.is_success() {
             // The status said that it was done; without the body it is not known what.

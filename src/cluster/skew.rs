@@ -1,8 +1,8 @@
 //! How far the own wall clock is from the API server's, by the `Date` of its answers (RFC 9110, 6.6.1).
 //!
-//! The operator compares no instants of two machines. A webhook's receiver does: Standard Webhooks refuses a signature whose
-//! timestamp is more than five minutes from the receiver's time. A clock that is off delivers nothing, and each receiver
-//! says no more than that it refuses.
+//! Two things suffer from a clock that is off. A webhook's receiver refuses a signature whose timestamp is more than five
+//! minutes from its own time (Standard Webhooks), and says no more than that it refuses. And what users named as instants,
+//! the deadline and `notAfter`, comes too early or too late.
 
 use std::{
     sync::{
@@ -15,17 +15,23 @@ use std::{
 use http::{HeaderMap, header::DATE};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-/// From here on it is told: far from what receivers refuse, and from what an answer's way and the whole seconds of a `Date`
-/// can make of nothing.
-const NOTABLE_SKEW: Duration = Duration::from_secs(60);
+/// From here on it is told, well before receivers refuse.
+const NOTABLE: Duration = Duration::from_secs(60);
+/// Below this it is told to be over.
+const OVER: Duration = Duration::from_secs(45);
+/// An answer that took longer says nothing: nobody knows when on its way its `Date` was set.
+const PROMPT: Duration = Duration::from_secs(5);
 
 /// The last that was seen. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Skew(Arc<AtomicI64>);
 
 impl Skew {
-    /// Takes an answer in that was read at `now` of the own clock.
-    pub(in crate::cluster) fn note(&self, headers: &HeaderMap, now: Timestamp) {
+    /// Takes an answer in that was read at `now` of the own clock, so long after it was asked for.
+    pub(in crate::cluster) fn note(&self, headers: &HeaderMap, now: Timestamp, took: Duration) {
+        if took > PROMPT {
+            return;
+        }
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
             return;
@@ -35,14 +41,14 @@ impl Skew {
         self.0.store(ahead, Ordering::Relaxed);
     }
 
-    /// By how much the own clock is ahead of the API server's: to the second, and later than true by the way of an answer.
+    /// By how much the own clock is ahead of the API server's, to the second or two.
     pub fn ahead(&self) -> SignedDuration {
         SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
     }
 
-    /// Whether it is far enough to be told.
-    pub fn is_notable(&self) -> bool {
-        self.ahead().unsigned_abs() >= NOTABLE_SKEW
+    /// Whether it is far enough to be told. `told`: it was told already, and then it must be clearly less to be over.
+    pub fn is_notable(&self, told: bool) -> bool {
+        self.ahead().unsigned_abs() >= if told { OVER } else { NOTABLE }
     }
 }
 
@@ -67,9 +73,24 @@ mod tests {
         let skew = Skew::default();
         skew.0.store(7, Ordering::Relaxed);
         let headers = [(DATE, date.parse().unwrap())].into_iter().collect();
-        skew.note(&headers, "2026-11-24T08:00:00Z".parse().unwrap());
+        skew.note(&headers, "2026-11-24T08:00:00Z".parse().unwrap(), PROMPT);
         assert_eq!(skew.ahead(), SignedDuration::from_secs(seconds));
-        assert_eq!(skew.is_notable(), notable);
+        assert_eq!(skew.is_notable(false), notable);
+    }
+
+    #[test]
+    fn an_answer_that_took_long_says_nothing_and_a_small_change_is_no_end() {
+        let skew = Skew::default();
+        let headers = [(DATE, "Tue, 24 Nov 2026 07:59:00 GMT".parse().unwrap())]
+            .into_iter()
+            .collect();
+        let note = |now: &str, took| skew.note(&headers, now.parse().unwrap(), took);
+        note("2026-11-24T08:00:00Z", PROMPT + Duration::from_millis(1));
+        assert_eq!(skew.ahead(), SignedDuration::ZERO);
+        note("2026-11-24T07:59:50Z", PROMPT);
+        assert!(!skew.is_notable(false) && skew.is_notable(true));
+        note("2026-11-24T07:59:44Z", PROMPT);
+        assert!(!skew.is_notable(true));
     }
 
     #[tokio::test(start_paused = true)]
@@ -79,9 +100,9 @@ mod tests {
                 Answer::status(code, "NotFound", &json!({"name": "a"}))
                     .with_header("date", "Thu, 01 Jan 1970 00:00:00 GMT")
             });
-            assert!(!cluster.skew().is_notable());
+            assert!(!cluster.skew().is_notable(false));
             let _ = cluster.get::<GuestTermination>("care", "a").await;
-            assert!(cluster.skew().is_notable(), "{code}");
+            assert!(cluster.skew().is_notable(false), "{code}");
         }
     }
 }

@@ -408,8 +408,10 @@ impl Index {
     /// Forgets an object.
     pub fn remove(&mut self, uid: &Uid) -> Option<Entry> {
         let entry = self.entries.remove(uid)?;
-        if entry.deleted || entry.status().is_settled() {
-            self.past.keep(uid, &entry.object.metadata);
+        if entry.deleted {
+            self.past.deleted(uid);
+        } else if entry.status().is_settled() {
+            self.past.settled(uid, &entry.object.metadata);
         }
         let connection = entry.connection();
         if let Some(uids) = self.by_connection.get_mut(&connection) {

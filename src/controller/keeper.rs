@@ -299,12 +299,7 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
         StatusWrite::Written(stored) => (Some(*stored), None),
         StatusWrite::Conflict => {
             // Somebody edited it: that is taken in like any other news.
-            let fresh = shared
-                .cluster
-                .get::<GenesysConnection>(&name.0, &name.1)
-                .await
-                .ok()
-                .flatten();
+            let read = shared.cluster.get::<GenesysConnection>(&name.0, &name.1).await;
             let known = shared
                 .lock()
                 .connections
@@ -312,13 +307,14 @@ async fn write_status(shared: &Shared, name: &ConnectionName) {
                 .map(|connection| connection.uid.clone());
             // Another one of the same name is the watch's to tell: a read may be older than what it told already. Until
             // then no write can succeed.
-            match fresh.filter(|fresh| fresh.metadata.uid.as_deref() == known.as_deref()) {
-                Some(fresh) => {
+            match read {
+                Ok(Some(fresh)) if fresh.metadata.uid.as_deref() == known.as_deref() => {
                     see_connection(shared, fresh);
                     shared.work.notify_one();
                     (None, Some(CONFLICT_PAUSE))
                 }
-                None => (None, Some(WRITE_PAUSE)),
+                Ok(_) => (None, Some(WRITE_PAUSE)),
+                Err(_) => (None, Some(CONFLICT_PAUSE)),
             }
         }
         StatusWrite::Gone => (None, Some(WRITE_PAUSE)),

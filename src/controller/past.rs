@@ -2,7 +2,8 @@
 //!
 //! An object is forgotten when it is settled or deleted. A watch or a list that lags may tell of it once more, as it was
 //! before: with an open intent, perhaps, or without any attempt. Nothing that follows from such a version can be written,
-//! but a look would be made for it, and the audit log would tell another end of it.
+//! but a look would be made for it, and the audit log would tell another end of it. One that was deleted never comes back:
+//! its successor has another uid.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,9 +23,19 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// An object is let go; this was the last version of it that is known.
-    pub(super) fn keep(&mut self, uid: &Uid, last: &ObjectMeta) {
-        let Some(last) = version(last) else { return };
+    /// An object is let go that was settled; this was the last version of it that is known.
+    pub(super) fn settled(&mut self, uid: &Uid, last: &ObjectMeta) {
+        if let Some(last) = version(last) {
+            self.keep(uid, last);
+        }
+    }
+
+    /// An object is let go that the server says is not there any more.
+    pub(super) fn deleted(&mut self, uid: &Uid) {
+        self.keep(uid, u64::MAX);
+    }
+
+    fn keep(&mut self, uid: &Uid, last: u64) {
         if self.versions.insert(uid.clone(), last).is_none() {
             self.order.push_back(uid.clone());
         }
@@ -58,7 +69,7 @@ mod tests {
         let mut past = Past::default();
         let uid: Uid = "a".into();
         assert!(!past.covers(&uid, &at(1)));
-        past.keep(&uid, &at(7));
+        past.settled(&uid, &at(7));
         assert!(past.covers(&uid, &at(6)) && past.covers(&uid, &at(7)));
         assert!(!past.covers(&uid, &at(8)), "somebody made it come back");
         assert!(!past.covers(&"b".into(), &at(6)));
@@ -66,8 +77,10 @@ mod tests {
             !past.covers(&uid, &ObjectMeta::default()),
             "what cannot be compared is news"
         );
-        past.keep(&uid, &at(9));
+        past.settled(&uid, &at(9));
         assert!(past.covers(&uid, &at(8)));
+        past.deleted(&uid);
+        assert!(past.covers(&uid, &at(100)), "a deleted one does not");
     }
 
     #[test]
@@ -75,8 +88,8 @@ mod tests {
         let mut past = Past::default();
         let uid = |number: usize| -> Uid { format!("{number}").into() };
         for number in 0..=MOST {
-            past.keep(&uid(number), &at(1));
-            past.keep(&uid(number), &at(2));
+            past.settled(&uid(number), &at(1));
+            past.settled(&uid(number), &at(2));
         }
         assert!(!past.covers(&uid(0), &at(1)));
         assert!(past.covers(&uid(1), &at(1)) && past.covers(&uid(MOST), &at(2)));

@@ -32,8 +32,10 @@ pub(super) fn listening(cluster: &Cluster, pulse: WatchPulse) -> Client {
                 clock.sleep(pause).await;
             }
             pulse.tried.mark();
+            let asked = clock.monotonic();
             let response = client.send(request).await.inspect_err(|_| pulse.tried.mark())?;
-            skew.note(response.headers(), clock.now());
+            let took = clock.monotonic().saturating_sub(asked);
+            skew.note(response.headers(), clock.now(), took);
             // The body of a refusal is not news of the cluster.
             let listen = response.status().is_success();
             let mark = move || {

@@ -313,20 +313,26 @@ async fn a_vendor_that_is_slow_holds_up_no_other() {
     stage.connect(manifest).await;
     let _operator = stage.operate().await;
     stage.warm_up().await;
-    let late = FaultSpec {
-        delay_before_ms: 9_000,
+    let through_slow = async |name: &str| {
+        slow.add_guest(GuestSpec::active(name));
+        let spec = json!({"connectionRef": {"kind": "GenesysConnection", "name": "slow"}});
+        stage.terminate(name, spec).await;
+    };
+    // Its breaker is half-open until one has gone through.
+    through_slow("slow-warm-up").await;
+    ends_well(&stage, "slow-warm-up").await;
+    let looks = || {
+        let calls = slow.ledger().calls.into_iter();
+        calls.filter(|call| call.operation == Operation::Observe).count() - 1
+    };
+    // No look is answered before it is given up, after 10 s.
+    let silent = FaultSpec {
+        delay_before_ms: 60_000,
         ..FaultSpec::on(Operation::Observe)
     };
-    slow.add_fault(late).unwrap();
+    slow.add_fault(silent).unwrap();
     for number in 0..80 {
-        let name = format!("slow-{number}");
-        slow.add_guest(GuestSpec::active(&name));
-        stage
-            .terminate(
-                &name,
-                json!({"connectionRef": {"kind": "GenesysConnection", "name": "slow"}}),
-            )
-            .await;
+        through_slow(&format!("slow-{number}")).await;
     }
     for number in 0..20 {
         terminate(&stage, &format!("guest-{number}")).await;
@@ -334,13 +340,10 @@ async fn a_vendor_that_is_slow_holds_up_no_other() {
     for number in 0..20 {
         ends_well(&stage, &format!("guest-{number}")).await;
     }
-    // Their webhooks, too, were delivered while the slow ones were looked at.
-    let ended = slow
-        .ledger()
-        .calls
-        .iter()
-        .filter(|call| call.operation == Operation::Terminate)
-        .count();
-    assert_eq!(ended, 0, "the others waited for the slow ones");
-    assert!(!slow.ledger().calls.is_empty(), "nobody looked at the slow ones");
+    // On a busy machine some may have been given up, and made again.
+    let (half_of_the_workers, seen) = (stage.settings().workers / 2, looks());
+    assert!(
+        (half_of_the_workers..half_of_the_workers * 3 / 2).contains(&seen),
+        "{seen} slow calls, though {half_of_the_workers} workers are for one connection"
+    );
 }

@@ -11,7 +11,7 @@ mod scenarios {
         faults::{Effect, Fault, FaultKind},
         history::{Record, Server, What},
         oracle::Facts,
-        plan::{Calls, Connection, Event, Happening, Millis, Object, Pace, Plan, Replicas},
+        plan::{Calls, Connection, Event, Happening, Millis, Object, Pace, Plan, Replicas, WORKERS},
         run::{Outcome, run},
         vendor::Effect::Ended,
     };
@@ -37,6 +37,7 @@ mod scenarios {
             seed: 4,
             pace: Pace::Brisk,
             replicas: Replicas::One,
+            workers: WORKERS,
             restart_after: 1_000,
             rules: true,
             connection: Connection {
@@ -126,40 +127,47 @@ mod scenarios {
     fn a_machine_that_sleeps_for_hours_wakes_without_a_burst() {
         for replicas in [Replicas::One, Replicas::Elected] {
             let sleep = |replica| {
-                let lasts = 3 * HOUR;
+                let lasts = 30 * HOUR;
                 (1_000, Happening::Freeze { replica, lasts })
             };
             let mut plan = plan(40);
             plan.replicas = replicas;
             plan.connection.requests_per_minute = 30;
+            for object in &mut plan.objects {
+                object.active_deadline_seconds = 48 * 3_600;
+            }
             let outcome = holds(&with(plan, (0..replicas.count()).map(sleep)));
             assert_eq!(outcomes(&outcome), all(40, "Terminated"), "{replicas:?}");
-            // The token is of yesterday: nobody has to be told so by a 401.
+            // A token lives for a day: nobody has to be told by a 401 that it is over.
             let refused = |what: &What| matches!(what, What::Answered { status: Some(401), .. });
             assert_eq!(count(outcome.records.iter(), refused), 0, "{replicas:?}");
-            assert!(outcome.span > Duration::from_secs(3 * 3600));
+            assert!(outcome.span > Duration::from_secs(30 * 3600));
         }
     }
 
+    /// Two calls an object without any error. With every second answer an error three of four rounds fail: six retries are
+    /// not enough for each of a hundred objects then, twenty are.
     #[test]
-    fn every_tenth_answer_is_an_error_and_costs_no_more_than_half_a_call_an_object() {
-        let objects = 100;
-        let every_tenth = |effect| {
-            (1..=40).map(move |tenth| Fault {
-                effect,
-                nth: 10 * tenth,
-                kind: FaultKind::ErrorWithoutEffect,
-            })
-        };
-        let mut plan = plan(objects);
-        plan.faults = every_tenth(Effect::Observe)
-            .chain(every_tenth(Effect::Terminate))
-            .collect();
-        let outcome = holds(&plan);
-        assert_eq!(outcomes(&outcome), all(100, "Terminated"));
-        // Two without any error.
-        let calls = count(outcome.records.iter(), is_call);
-        assert!((201..=250).contains(&calls), "{calls} calls for {objects} objects");
+    fn errors_cost_calls_in_proportion_and_end_nothing() {
+        for (every, most) in [(10, 250), (2, 800)] {
+            let hit = |effect| {
+                (1..=400).map(move |number| Fault {
+                    effect,
+                    nth: every * number,
+                    kind: FaultKind::ErrorWithoutEffect,
+                })
+            };
+            let mut plan = plan(100);
+            plan.objects.iter_mut().for_each(|object| object.backoff_limit = 20);
+            plan.faults = hit(Effect::Observe).chain(hit(Effect::Terminate)).collect();
+            let outcome = holds(&plan);
+            assert_eq!(outcomes(&outcome), all(100, "Terminated"), "every {every}");
+            let calls = count(outcome.records.iter(), is_call);
+            assert!(
+                (201..=most).contains(&calls),
+                "{calls} calls, every {every} with an error"
+            );
+        }
     }
 
     #[test]
@@ -277,7 +285,9 @@ mod scenarios {
             // I11: the oracle counts the ends of each, while all have work.
             let mut plan = and(and(plan(1_500), 300), 300);
             plan.pace = pace;
-            plan.connection.requests_per_minute = 120;
+            // Two for one namespace at most, and less than its limit would let through.
+            plan.workers = 4;
+            plan.connection.requests_per_minute = 300;
             assert!(Facts::of(&plan).fairness.is_some());
             let outcome = holds(&plan);
             assert_eq!(outcomes(&outcome), all(2_100, "Terminated"));

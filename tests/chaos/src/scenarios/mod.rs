@@ -155,7 +155,7 @@ scenarios! {
     "secret-changed", Shared, secrets::changed, "the credentials are rotated, broken, removed and restored (105 to 108)";
     "definitions", Bare, definitions::come_and_go, "the kinds are missing, too old, there, removed, there again (43 to 45)";
     "namespace-deleted", Own, namespaces::deleted, "a namespace is deleted with objects in all phases (55)";
-    "many-objects", Shared, scale::many_objects, "many objects are open, and then settled, when the operator starts (50, 138, 143 to 145, 148)";
+    "many-objects", Own, scale::many_objects, "many objects are open, and then settled, when the operator starts (13, 138, 143 to 145, 148)";
     "asked-to-stop", Shared, stops::asked, "SIGTERM with 50 calls in flight (11)";
     "stopped-and-killed", Shared, stops::asked_and_killed, "SIGTERM, then SIGKILL before the drain is over (12)";
 }

@@ -64,7 +64,7 @@ async fn the_credentials_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_are_many_objects() {
-    play("many-objects").await;
+    play_alone(&["many-objects"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, Event, Happening, Object, Pace, Plan, Replicas};
+use super::{Connection, Event, Happening, Object, Pace, Plan, Replicas, WORKERS};
 use crate::faults::{Effect, Fault, FaultKind};
 
 /// In which world the faults of an enumerated plan strike.
@@ -44,6 +44,7 @@ impl Scenario {
                 Self::TwoLeaders => Replicas::TwoLeaders,
                 Self::Plain | Self::DeletedInFlight => Replicas::One,
             },
+            workers: WORKERS,
             restart_after: [200, 1_500, 6_000, 25_000][(seed % 4) as usize],
             rules: true,
             connection: Connection {

@@ -15,6 +15,9 @@ pub use shrink::{Smaller, smaller};
 
 use crate::faults::{Fault, FaultKind};
 
+/// As many as the operator has unless it is told otherwise: more than any random plan keeps busy.
+pub const WORKERS: usize = 64;
+
 /// Milliseconds of true time since the start of the run.
 pub type Millis = u64;
 
@@ -27,6 +30,8 @@ pub struct Plan {
     pub pace: Pace,
     /// Replicas of the operator.
     pub replicas: Replicas,
+    /// How many terminations each process works on at a time.
+    pub workers: usize,
     /// How long a replica is away after it died.
     pub restart_after: Millis,
     /// The definitions carry the rules that hold specs and statuses to their promises. Without them the operator is its

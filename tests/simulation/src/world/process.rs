@@ -72,7 +72,7 @@ impl State {
 impl World {
     /// Starts the operator on a machine, unless it runs there.
     pub(crate) fn start(&self, replica: u32) {
-        let (process, clock, seed, leadership) = {
+        let (process, clock, seed, settings, leadership) = {
             let mut state = self.lock();
             let Some(machine) = state.machines.get(replica as usize) else {
                 return;
@@ -85,7 +85,12 @@ impl World {
             let process = state.last_process;
             state.alive.insert(process, replica);
             state.record(What::Started { process, replica });
-            (process, clock, state.draw(2, process.into()), leadership(&state.plan))
+            let settings = Settings {
+                workers: state.plan.workers,
+                ..Settings::default()
+            };
+            let seed = state.draw(2, process.into());
+            (process, clock, seed, settings, leadership(&state.plan))
         };
         let shared: SharedClock = Arc::new(ProcessClock(clock.clone()));
         let (metrics, _registry) = Metrics::new(&shared);
@@ -107,7 +112,7 @@ impl World {
         let (world, token) = (self.clone(), stopping.clone());
         let task = tokio::spawn(async move {
             let instance = format!("operator-{replica}");
-            let run = app::run(Settings::default(), seams, telemetry, leadership, &instance, token);
+            let run = app::run(settings, seams, telemetry, leadership, &instance, token);
             let error = match AssertUnwindSafe(run).catch_unwind().await {
                 Ok(Ok(())) => None,
                 Ok(Err(ended)) => Some(ended.to_string()),
