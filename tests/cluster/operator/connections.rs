@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use simulator::{
     Simulator,
-    api::{FaultAction, FaultSpec, GuestSpec, Operation, Outage, OutageKind},
+    api::{FaultAction, FaultSpec, GuestSpec, Operation, Outage, OutageKind, Settings},
 };
 
 use crate::{
@@ -306,6 +306,10 @@ async fn a_connection_that_is_deleted_under_a_call_does_not_take_its_answer_alon
 async fn a_vendor_that_is_slow_holds_up_no_other() {
     let stage = Stage::set("slow").await;
     let slow = Simulator::start(simulator::Options::default()).await.unwrap();
+    slow.set_settings(Settings {
+        requests_per_minute: None,
+        ..slow.settings()
+    });
     let mut manifest = stage.connection("slow");
     manifest["spec"]["endpoints"] = json!({"apiUrl": slow.url(), "loginUrl": slow.url()});
     // More than there are workers, if one connection could have them all.
