@@ -14,6 +14,7 @@ use crate::{
         Api, ConnectionKind, GenesysConnection, NotFoundTrust, PinnedConnection, WebhookEndpoint, WebhookEvent,
         conditions::{ConditionReason, ConditionStatus, ConditionType, has_status},
     },
+    clock::Reading,
     cluster::SecretVersion,
     genesys::{Credentials, Endpoints, Target, Tokens},
     schedule::{Moment, Uid, breaker::Operation, bucket::Limits, queue::ConnectionUid},
@@ -248,11 +249,24 @@ impl Connection {
     }
 
     /// Goes on with the pause that its status tells of.
-    pub fn resume_pause(&mut self, now: Timestamp, moment: Moment) {
-        if let Some(until) = self.paused_until.filter(|until| *until > now) {
-            self.pause_ends = moment + instants::between(now, until);
+    pub fn resume_pause(&mut self, at: Reading) {
+        if let Some(until) = self.paused_until.filter(|until| *until > at.wall) {
+            self.pause_ends = at.monotonic + instants::between(at.wall, until);
             self.resting_until = self.resting_until.max(self.pause_ends);
         }
+    }
+
+    /// Takes in what a newer version tells that this process does not know, and says whether that is anything: a guest
+    /// was read through it, or the vendor asked for a longer pause. What one process learnt the next one must not take back.
+    pub(super) fn learn(&mut self, newer: &Self, at: Reading) -> bool {
+        let proof = newer.proven && !self.proven;
+        self.proven |= newer.proven;
+        let pause = newer.paused_until > self.paused_until;
+        if pause {
+            self.paused_until = newer.paused_until;
+            self.resume_pause(at);
+        }
+        proof || pause
     }
 
     /// Until when the pause lasts that the vendor asked for, if it is not over.

@@ -175,7 +175,9 @@ mod tests {
             "spec": {"api": "WebMessagingGuests", "region": "us-east-1", "credentialsSecretRef": {"name": "genesys"}},
         });
         let mut connections = Connections::default();
-        let (name, _) = connections.see(serde_json::from_value(object).unwrap(), false).unwrap();
+        let (name, _) = connections
+            .see(serde_json::from_value(object).unwrap(), false, START)
+            .unwrap();
         connections.get(&name).unwrap().clone()
     }
 

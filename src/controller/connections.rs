@@ -8,6 +8,7 @@ use std::{
 use super::{connection::Connection, index::ConnectionName, versions::is_newer};
 use crate::{
     api::{GenesysConnection, PinnedConnection, WebhookEndpoint, conditions::ConditionReason},
+    clock::Reading,
     genesys::{Credentials, Target, Tokens},
     schedule::queue::ConnectionUid,
     termination::fact::{Announcement, Hold},
@@ -74,6 +75,8 @@ pub enum Change {
         /// `spec.notFound` changed.
         not_found: bool,
     },
+    /// Another process found something out about it.
+    Learned,
     /// Nothing that matters.
     Nothing,
 }
@@ -94,8 +97,13 @@ impl Connections {
         self.by_name.iter()
     }
 
-    /// Takes in a version that was seen.
-    pub fn see(&mut self, object: GenesysConnection, allow_insecure: bool) -> Option<(ConnectionName, Change)> {
+    /// Takes in a version that was seen at `at`, with what another process found out and wrote into it.
+    pub fn see(
+        &mut self,
+        object: GenesysConnection,
+        allow_insecure: bool,
+        at: Reading,
+    ) -> Option<(ConnectionName, Change)> {
         let mut seen = Connection::new(object, allow_insecure)?;
         let name = seen.name();
         self.unreadable.remove(&name);
@@ -106,9 +114,11 @@ impl Connections {
                 }
                 let edited = known.object.metadata.generation != seen.object.metadata.generation;
                 let not_found = known.object.spec.not_found != seen.object.spec.not_found;
+                let learned = known.learn(&seen, at);
                 known.object = seen.object;
                 if !edited {
-                    return Some((name, Change::Nothing));
+                    let change = if learned { Change::Learned } else { Change::Nothing };
+                    return Some((name, change));
                 }
                 // What was held against it may have been the spec's doing, and is found out anew.
                 known.endpoints = seen.endpoints;
@@ -125,6 +135,8 @@ impl Connections {
             None => Change::New(None),
         };
         seen.written = None;
+        // A pause outlives the process that was asked for it.
+        seen.resume_pause(at);
         self.by_name.insert(name.clone(), seen);
         Some((name, change))
     }

@@ -11,16 +11,16 @@ use crate::leadership::Lead;
 ///
 /// The lead is set under the same lock: what a watch tells is either in the index before, or wakes its object after.
 pub(super) fn begin(shared: &Shared, lead: Lead) {
-    let (now, moment) = (shared.now(), shared.moment());
+    let reading = shared.reading();
     let mut state = shared.lock();
     shared.leadership.set(Some(lead));
     state.queue.start_anew();
     state.outbox.start_anew();
     for name in state.connections.start_anew(shared.settings.allow_insecure_endpoints) {
         if let Some(connection) = state.connections.get_mut(&name) {
-            connection.resume_pause(now, moment);
+            connection.resume_pause(reading);
         }
-        shared.settle_lane(&mut state, &name, moment);
+        shared.settle_lane(&mut state, &name, reading.monotonic);
     }
     for uid in state.index.start_anew() {
         state.queue.wake(&uid);

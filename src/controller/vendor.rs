@@ -15,6 +15,7 @@ use crate::{
     telemetry::metrics,
     termination::{
         answer::{Call, Evidence, Failure, Look, SessionSeen},
+        deadline::proves_route,
         evolve::evolve,
         fact::{AttemptSent, Context, Fact},
         fence::{AtTheSocket, fence},
@@ -55,12 +56,12 @@ impl Pass<'_> {
         }
         let (now, jitter) = (self.shared.now(), self.shared.chance.share());
         let status = sight.entry.status();
-        let unsure = crate::termination::deadline::is_unsure(&status);
         let failure = match &answer.verdict {
             Look::Failed(failure) => Some(*failure),
             _ => None,
         };
-        let health = look_health(&answer.verdict, view.believes_not_found || unsure);
+        let route_proven = view.believes_not_found || proves_route(&status);
+        let health = look_health(&answer.verdict, route_proven);
         let finding = Finding {
             uid: &self.uid,
             probe: self.is_probe(),
@@ -92,7 +93,7 @@ impl Pass<'_> {
         };
         let fact = Fact::Looked {
             answer,
-            route_proven: view.believes_not_found,
+            route_proven,
             context,
         };
         if evolve(&sight.request, &status, &fact, now, &self.shared.settings.policy) != status {

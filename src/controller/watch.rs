@@ -169,20 +169,16 @@ pub async fn connections(shared: Arc<Shared>, listed: oneshot::Sender<()>) {
 
 pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Option<(ConnectionName, Arc<str>)> {
     let uid: Arc<str> = object.metadata.uid.as_deref()?.into();
-    let (now, moment) = (shared.now(), shared.moment());
+    let reading = shared.reading();
     let mut state = shared.lock();
     let (name, change) = state
         .connections
-        .see(object, shared.settings.allow_insecure_endpoints)?;
+        .see(object, shared.settings.allow_insecure_endpoints, reading)?;
     match &change {
         Change::Nothing => return Some((name, uid)),
         Change::New(former) => {
             if let Some(former) = former {
                 state.queue.remove_connection(former);
-            }
-            // A pause outlives the process that was asked for it.
-            if let Some(connection) = state.connections.get_mut(&name) {
-                connection.resume_pause(now, moment);
             }
         }
         Change::Edited { not_found: true } => {
@@ -192,9 +188,9 @@ pub(super) fn see_connection(shared: &Shared, object: GenesysConnection) -> Opti
                 }
             }
         }
-        Change::Edited { not_found: false } => {}
+        Change::Edited { not_found: false } | Change::Learned => {}
     }
-    shared.settle_lane(&mut state, &name, moment);
+    shared.settle_lane(&mut state, &name, reading.monotonic);
     shared.wake_users(&mut state, &name);
     Some((name, uid))
 }

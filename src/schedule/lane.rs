@@ -265,13 +265,34 @@ impl Lane {
             return;
         };
         self.bucket.give_back(unspent, now);
-        self.guests.remove(&guest);
         if self.proof_out.as_ref() == Some(uid) {
             self.proof_out = None;
             self.proof_at = now + self.proof_pause;
             self.proof_pause = (self.proof_pause * 2).min(self.proof_policy.cap);
         }
-        for waiting in self.behind.remove(&guest).unwrap_or_default() {
+        self.free(&guest);
+    }
+
+    /// A flight for that guest is under way that is no flight of this lane: nobody flies for the guest until it is over.
+    pub fn occupy(&mut self, guest: Arc<str>) {
+        self.guests.insert(guest);
+    }
+
+    /// The flight that a guest was [`Lane::occupy`]ed for is over.
+    pub fn vacate(&mut self, guest: &Arc<str>) {
+        if !self.flights.values().any(|(own, _)| own == guest) {
+            self.free(guest);
+        }
+    }
+
+    /// What is in flight, with its guests.
+    pub fn into_flights(self) -> impl Iterator<Item = (Uid, Arc<str>)> {
+        self.flights.into_iter().map(|(uid, (guest, _))| (uid, guest))
+    }
+
+    fn free(&mut self, guest: &Arc<str>) {
+        self.guests.remove(guest);
+        for waiting in self.behind.remove(guest).unwrap_or_default() {
             self.line_up(&waiting);
         }
     }

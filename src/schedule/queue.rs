@@ -34,6 +34,9 @@ pub struct Queue {
     ready: VecDeque<Uid>,
     queued: BTreeSet<Uid>,
     running: BTreeMap<Uid, Option<ConnectionUid>>,
+    /// Passes under way whose lane is gone, and their guests: a connection that is created anew is still the way to the
+    /// same guests.
+    adrift: BTreeMap<Uid, Arc<str>>,
     again: BTreeSet<Uid>,
     lanes: BTreeMap<ConnectionUid, Lane>,
     offers: BTreeMap<Uid, ConnectionUid>,
@@ -52,6 +55,7 @@ impl Queue {
             ready: VecDeque::new(),
             queued: BTreeSet::new(),
             running: BTreeMap::new(),
+            adrift: BTreeMap::new(),
             again: BTreeSet::new(),
             lanes: BTreeMap::new(),
             offers: BTreeMap::new(),
@@ -63,8 +67,12 @@ impl Queue {
     /// As if it were new: nobody is in line, and every lane is made anew. Passes under way go on, and land on no lane.
     pub fn start_anew(&mut self) {
         let running = self.running.keys().map(|uid| (uid.clone(), None)).collect();
+        for lane in std::mem::take(&mut self.lanes).into_values() {
+            self.adrift.extend(lane.into_flights());
+        }
         *self = Self {
             running,
+            adrift: std::mem::take(&mut self.adrift),
             ..Self::new(self.breaker, self.proof)
         };
     }
@@ -166,6 +174,13 @@ impl Queue {
         {
             lane.land(uid, unspent, now);
         }
+        if let Some(guest) = self.adrift.remove(uid)
+            && !self.adrift.values().any(|other| *other == guest)
+        {
+            for lane in self.lanes.values_mut() {
+                lane.vacate(&guest);
+            }
+        }
         if let Some((connection, ask)) = self.postponed.remove(uid) {
             self.offer(uid, &connection, ask);
         }
@@ -187,9 +202,13 @@ impl Queue {
     /// The lane of a connection, made when it is first asked for.
     pub fn connection(&mut self, connection: &ConnectionUid, limits: Limits, now: Moment) -> &mut Lane {
         let (breaker, proof) = (self.breaker, self.proof);
-        self.lanes
-            .entry(connection.clone())
-            .or_insert_with(|| Lane::new(limits, breaker, proof, now))
+        self.lanes.entry(connection.clone()).or_insert_with(|| {
+            let mut lane = Lane::new(limits, breaker, proof, now);
+            for guest in self.adrift.values() {
+                lane.occupy(guest.clone());
+            }
+            lane
+        })
     }
 
     /// The lane of a connection that is known.
@@ -228,13 +247,16 @@ impl Queue {
         Some(Turn { uid, grant: None })
     }
 
-    /// The connection is gone, and its lane with it.
+    /// The connection is gone, and its lane with it. Passes under way through it go on.
     pub fn remove_connection(&mut self, connection: &ConnectionUid) {
-        self.lanes.remove(connection);
+        if let Some(lane) = self.lanes.remove(connection) {
+            self.adrift.extend(lane.into_flights());
+        }
         self.offers.retain(|_, other| other != connection);
     }
 
-    /// Takes an answer in, and says whether a failure of it spends the object's budget.
+    /// Takes an answer in, and says whether a failure of it spends the object's budget. Not if the connection is gone:
+    /// nobody knows any more whether the failure was the object's or the connection's.
     pub fn report(
         &mut self,
         connection: &ConnectionUid,
@@ -245,7 +267,7 @@ impl Queue {
     ) -> bool {
         self.lanes
             .get_mut(connection)
-            .is_none_or(|lane| lane.report(uid, operation, health, now))
+            .is_some_and(|lane| lane.report(uid, operation, health, now))
     }
 
     /// Objects that are ready, waiting for a time, waiting in lanes, and passes under way.

@@ -44,12 +44,10 @@ impl Draft<'_> {
         if pinned.is_some_and(|uid| *uid != context.connection.uid) {
             return; // No other connection's answer is evidence.
         }
-        // An intent is only written after a look that said active: the object itself has proven this route.
-        let proven = route_proven || (pinned.is_some() && is_unsure(&self.status));
         match &answer.verdict {
             Look::Active(_) => {}
             Look::Ended(seen) => self.gone(Some(seen), answer, context),
-            Look::Failed(Failure::NotFound { conclusive }) if *conclusive || proven => {
+            Look::Failed(Failure::NotFound { conclusive }) if *conclusive || route_proven => {
                 self.gone(None, answer, context);
             }
             // What is left is a look: it is repeated from memory, and nothing of it is news.

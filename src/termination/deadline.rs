@@ -31,6 +31,12 @@ pub fn is_unsure(status: &Status) -> bool {
     status.may_have_applied() || status.current_attempt.is_some()
 }
 
+/// Whether the object itself proves the route of the connection that it is bound to, so that a 404 to a look that is made
+/// now can be believed: a call of it may be open, and an intent is only written after a look that said active.
+pub fn proves_route(status: &Status) -> bool {
+    status.connection.is_some() && is_unsure(status)
+}
+
 /// When the last call left or may have left. Never early: `startedAt` is cut to the second, so an open intent's call may
 /// have left up to a second later than it alone says. When an accepted call left is known.
 pub fn last_send(status: &Status, policy: &Policy) -> Option<Timestamp> {

@@ -36,7 +36,9 @@ pub enum Fact {
     Looked {
         /// The vendor's answer.
         answer: Answer<Look>,
-        /// A 404 in the right shape can be believed: the route is proven, or the user says so.
+        /// A 404 in the right shape can be believed, as things stood when the look was made: the route was proven, by
+        /// another object or by this one ([`proves_route`](super::deadline::proves_route)), or the user says so. An intent
+        /// that was written later proves nothing of this look.
         route_proven: bool,
         /// What came with it.
         context: Context,

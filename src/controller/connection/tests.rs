@@ -3,6 +3,10 @@ use crate::controller::connections::{Change, Connections};
 
 const OBSERVE: Operation = Operation::Observe;
 const TERMINATE: Operation = Operation::Terminate;
+const START: Reading = Reading {
+    wall: Timestamp::UNIX_EPOCH,
+    monotonic: Moment::ZERO,
+};
 
 fn object(uid: &str, version: &str) -> GenesysConnection {
     let object = serde_json::json!({
@@ -92,7 +96,7 @@ fn a_pause_is_over_when_it_is_over_whatever_the_wall_clock_says() {
 #[test]
 fn what_cannot_be_read_is_out_of_force_until_it_can() {
     let mut connections = Connections::default();
-    let (name, _) = connections.see(object("u", "1"), false).unwrap();
+    let (name, _) = connections.see(object("u", "1"), false, START).unwrap();
     let held = |connections: &Connections| connections.resolve(&name, None, "guest", true).held;
     assert_eq!(held(&connections), None);
     connections.cannot_read(name.clone());
@@ -102,7 +106,7 @@ fn what_cannot_be_read_is_out_of_force_until_it_can() {
     assert!(connections.resolve(&name, None, "guest", true).view.is_none());
     // A version that fits puts it in force again.
     assert_eq!(
-        connections.see(object("u", "2"), false),
+        connections.see(object("u", "2"), false, START),
         Some((name.clone(), Change::Nothing))
     );
     assert_eq!(held(&connections), None);
@@ -113,4 +117,35 @@ fn what_cannot_be_read_is_out_of_force_until_it_can() {
     connections.cannot_read(name.clone());
     connections.can_read(&name);
     assert_eq!(held(&connections), None);
+}
+
+/// A process that begins with an old list, or leads beside another one, meets in a newer version what it does not know.
+#[test]
+fn what_another_process_found_out_is_not_taken_back() {
+    let told = |version: &str, proven: &str, paused_until: Option<&str>| {
+        let mut object = serde_json::to_value(object("u", version)).unwrap();
+        object["status"] = serde_json::json!({"conditions": [{
+            "type": "RouteProven", "status": proven, "reason": "GuestRead", "message": "",
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+        }]});
+        if let Some(until) = paused_until {
+            object["status"]["rateLimit"] = serde_json::json!({"pausedUntil": until});
+        }
+        serde_json::from_value::<GenesysConnection>(object).unwrap()
+    };
+    let mut connections = Connections::default();
+    let (name, _) = connections.see(object("u", "1"), false, START).unwrap();
+    let news = |connections: &mut Connections, object| connections.see(object, false, START).unwrap().1;
+    assert_eq!(news(&mut connections, told("2", "True", None)), Change::Learned);
+    assert!(connections.get(&name).unwrap().believes_not_found());
+    assert_eq!(news(&mut connections, told("3", "True", None)), Change::Nothing);
+    let paused = told("4", "False", Some("1970-01-01T00:02:00Z"));
+    assert_eq!(news(&mut connections, paused), Change::Learned);
+    let connection = connections.get(&name).unwrap();
+    assert!(connection.believes_not_found(), "nobody unlearns a proof");
+    assert_eq!(connection.pausing(at(119)), Some(Timestamp::from_second(120).unwrap()));
+    assert_eq!(connection.resting_until, at(120));
+    let shorter = told("5", "True", Some("1970-01-01T00:01:00Z"));
+    assert_eq!(news(&mut connections, shorter), Change::Nothing);
+    assert_eq!(connections.get(&name).unwrap().resting_until, at(120));
 }

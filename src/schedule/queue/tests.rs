@@ -217,7 +217,10 @@ fn an_answer_goes_to_the_breaker_of_its_connection() {
     let mut queue = queue();
     let connection: ConnectionUid = "c".into();
     let failed = |queue: &mut Queue| queue.report(&"c".into(), &uid("a"), Operation::Observe, Health::Failure, at(1));
-    assert!(failed(&mut queue), "a connection that is gone excuses nothing");
+    assert!(
+        !failed(&mut queue),
+        "an outage costs no retry because somebody replaces the connection meanwhile"
+    );
     queue.connection(&connection, LIMITS, at(0));
     queue.report(&connection, &uid("a"), Operation::Observe, Health::Success, at(0));
     for _ in 0..5 {
@@ -226,4 +229,60 @@ fn an_answer_goes_to_the_breaker_of_its_connection() {
     }
     assert_eq!(queue.counts().broken, 1);
     assert!(!failed(&mut queue));
+}
+
+/// What is under way through the former connection ends a session as surely as through the new one.
+#[test]
+fn a_guest_has_one_flight_though_its_connection_is_created_anew_or_another_term_begins() {
+    let connections: [ConnectionUid; 3] = ["former".into(), "new".into(), "newest".into()];
+    let mut queue = queue();
+    let flying = |queue: &mut Queue, connection: &ConnectionUid| {
+        let lane = queue.connection(connection, LIMITS, at(0));
+        lane.report(&uid("x"), Operation::Observe, Health::Success, at(0));
+    };
+    let turns = |queue: &mut Queue| -> Vec<String> {
+        std::iter::from_fn(|| queue.next(at(60)).map(|turn| turn.uid.to_string())).collect()
+    };
+    flying(&mut queue, &connections[0]);
+    queue.offer(&uid("a"), &connections[0], ask("guest"));
+    assert_eq!(turns(&mut queue), ["a"]);
+    queue.remove_connection(&connections[0]);
+    flying(&mut queue, &connections[1]);
+    queue.offer(&uid("b"), &connections[1], ask("guest"));
+    queue.offer(&uid("c"), &connections[1], ask("another"));
+    assert_eq!(turns(&mut queue), ["c"]);
+    queue.done(&uid("a"), 0, at(60));
+    assert_eq!(turns(&mut queue), ["b"]);
+    // The same where a lead begins with b and c in flight, and with the connection created anew once more.
+    queue.start_anew();
+    flying(&mut queue, &connections[1]);
+    queue.remove_connection(&connections[1]);
+    flying(&mut queue, &connections[2]);
+    queue.offer(&uid("d"), &connections[2], ask("guest"));
+    assert_eq!(turns(&mut queue), [""; 0]);
+    queue.done(&uid("c"), 0, at(60));
+    assert_eq!(turns(&mut queue), [""; 0], "another guest's flight is over");
+    queue.done(&uid("b"), 0, at(60));
+    assert_eq!(turns(&mut queue), ["d"]);
+}
+
+/// An own flight of the lane keeps its guest when a flight of a former lane for the same guest lands.
+#[test]
+fn who_lands_from_a_former_lane_frees_no_guest_of_another_ones() {
+    let (former, other): (ConnectionUid, ConnectionUid) = ("former".into(), "other".into());
+    let mut queue = queue();
+    for connection in [&former, &other] {
+        let lane = queue.connection(connection, LIMITS, at(0));
+        lane.report(&uid("x"), Operation::Observe, Health::Success, at(0));
+    }
+    queue.offer(&uid("a"), &former, ask("guest"));
+    queue.offer(&uid("b"), &other, ask("guest"));
+    let turn = |queue: &mut Queue| queue.next(at(60)).map(|turn| turn.uid.to_string());
+    assert_eq!((turn(&mut queue), turn(&mut queue)), (Some("a".to_owned()), Some("b".to_owned())));
+    queue.remove_connection(&former);
+    queue.done(&uid("a"), 0, at(60));
+    queue.offer(&uid("c"), &other, ask("guest"));
+    assert_eq!(turn(&mut queue), None, "b still flies");
+    queue.done(&uid("b"), 0, at(60));
+    assert_eq!(turn(&mut queue).as_deref(), Some("c"));
 }

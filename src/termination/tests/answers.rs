@@ -13,6 +13,7 @@ use crate::{
     termination::{
         answer::{Call, Failure, Look, Proof, Suspicion, Unreachable},
         decide::Step,
+        fact::Fact,
     },
 };
 
@@ -116,6 +117,32 @@ fn observe_unclear_spends_and_is_never_green() {
         bench.looks(Look::Unclear(seen("parked")));
     }
     assert_eq!(bench.record().outcome(), Some(Outcome::RetriesExhausted));
+}
+
+/// Of two processes that lead, one kept an answer that it could not write down: a 404 by a route that nobody had proven.
+/// Meanwhile the other one saw the session active and wrote its intent. That proves the route of later looks.
+#[test]
+fn a_look_from_before_the_intent_is_not_proven_by_it() {
+    let mut bench = Bench::new();
+    let early = Fact::Looked {
+        answer: answer(
+            Look::Failed(Failure::NotFound { conclusive: false }),
+            Some(404),
+            Some("not.found"),
+        ),
+        route_proven: false,
+        context: bench.context.clone(),
+    };
+    bench.looks(active()).intend();
+    let before = bench.status.clone();
+    bench.take(&early);
+    assert_eq!(bench.status, before, "it says nothing of a call that came later");
+    bench.looked(answer(
+        Look::Failed(Failure::NotFound { conclusive: false }),
+        Some(404),
+        Some("not.found"),
+    ));
+    assert_eq!(bench.outcome(), Some(Outcome::Terminated));
 }
 
 #[rstest]

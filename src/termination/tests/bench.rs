@@ -16,6 +16,7 @@ use crate::{
     },
     termination::{
         answer::{Answer, Call, Evidence, Failure, Look, SessionSeen, Suspicion, Unreachable},
+        deadline::proves_route,
         decide::{Intent, LastLook, Observed, Step, Wake, decide},
         evolve::evolve,
         fact::{Announcement, AttemptSent, Context, Fact, Hold},
@@ -282,7 +283,7 @@ impl Bench {
         self.look = Some((answer.verdict.clone(), self.now, if failed { failures + 1 } else { 0 }));
         self.take(&Fact::Looked {
             answer,
-            route_proven: self.route_proven,
+            route_proven: self.route_proven || proves_route(&self.status),
             context: self.context.clone(),
         })
     }

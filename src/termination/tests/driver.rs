@@ -14,7 +14,7 @@ use crate::{
     api::{GuestTerminationSpec, conditions::ConditionReason},
     termination::{
         answer::{Answer, Call, Failure, Look},
-        deadline::{deadline, ending, is_unsure, patience_ends},
+        deadline::{deadline, ending, is_unsure, patience_ends, proves_route},
         decide::{Step, Wake, time_limit},
         fact::Fact,
         fence::{AtTheSocket, fence},
@@ -223,7 +223,7 @@ impl Run {
         self.bench.look = Some((verdict.clone(), self.bench.now, if failed { failures + 1 } else { 0 }));
         let fact = Fact::Looked {
             answer,
-            route_proven: self.bench.route_proven,
+            route_proven: self.bench.route_proven || proves_route(&before),
             context: self.bench.context.clone(),
         };
         self.write(&fact);
@@ -244,7 +244,7 @@ impl Run {
 
     fn believes(&self, answer: &Answer<Look>) -> bool {
         let conclusive = answer.verdict == Look::Failed(Failure::NotFound { conclusive: true });
-        conclusive || self.bench.route_proven || is_unsure(&self.bench.status)
+        conclusive || self.bench.route_proven || proves_route(&self.bench.status)
     }
 
     fn intend(&mut self) {

@@ -79,15 +79,24 @@ pub(super) struct Heard {
     /// What the vendor meant; [`Told::Nothing`] where the answer is not the vendor's own and whole.
     pub(super) told: Told,
     pub(super) status: Option<u16>,
-    /// At that time, `not.found` meant that the session is gone: a guest had been shown through this connection, or the
-    /// object itself had an attempt.
+    /// At that time, `not.found` might be taken for a session that is gone: a guest had been shown through a connection to
+    /// this host, or the object itself had an attempt.
     pub(super) proven: bool,
+    /// The latter.
+    pub(super) tried: bool,
+    /// The process itself cannot but know that `not.found` means that.
+    pub(super) known: bool,
 }
 
 impl Heard {
-    /// It says that the session is over.
+    /// It may say that the session is over.
     pub(super) fn gone(&self) -> bool {
         self.told == Told::Over || (self.told == Told::NotFound && self.proven)
+    }
+
+    /// It says so, and the process that heard it knows.
+    pub(super) fn surely_gone(&self) -> bool {
+        self.told == Told::Over || (self.told == Told::NotFound && self.known)
     }
 }
 
@@ -218,6 +227,8 @@ pub(super) struct Books {
     pub(super) pauses: BTreeMap<(Process, String), Vec<Pause>>,
     /// Pauses that the statuses of connections tell of, by host: since when, and until when.
     pub(super) pauses_told: BTreeMap<String, (Duration, Timestamp)>,
+    /// When a host first showed a process a guest.
+    pub(super) shown: BTreeMap<(Process, String), Duration>,
     /// Failures in a row.
     pub(super) rows: BTreeMap<(Process, String, Operation), Row>,
     /// Token requests that were not answered yet: of which process, to which host, and when they left.

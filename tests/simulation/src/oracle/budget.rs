@@ -19,6 +19,8 @@ use crate::{
 
 /// Failures in a row, without a success between, that open the breaker. The last of them still spends.
 const ROW: u32 = 5;
+/// By then every process has heard that a connection is gone, or another one: a watch may lag by 300 s.
+const REPLACEMENT_HEARD: Duration = Duration::from_secs(400);
 /// A suspension is told of later than it begins or ends: its writes can be held up and stored all the same.
 const SUSPENSION_SLACK: Duration = Duration::from_secs(30);
 
@@ -28,6 +30,8 @@ pub(super) struct Row {
     failures: u32,
     /// Something decided anything before.
     started: bool,
+    /// When the last success left, and when it was heard.
+    success: Option<(Duration, Duration)>,
 }
 
 /// Whether an answer can have spent a retry.
@@ -42,13 +46,29 @@ pub(super) enum Spends {
 }
 
 impl Row {
-    /// Takes an answer in.
-    pub(super) fn hear(&mut self, heard: &Heard, operation: Operation, all_answered: bool) -> Spends {
+    /// Whether a success was heard at that instant.
+    pub(super) fn is_decided(&self, at: Duration) -> bool {
+        self.success.is_some_and(|(_, heard)| heard == at)
+    }
+
+    /// Takes an answer in, to a call that left then. `replaced`: when the connection was last replaced by another one, of
+    /// which the process hears later, and which begins with a breaker of its own.
+    pub(super) fn hear(
+        &mut self,
+        heard: &Heard,
+        operation: Operation,
+        all_answered: bool,
+        left: Duration,
+        replaced: Option<Duration>,
+    ) -> Spends {
+        let (last_left, last_heard) = self.success.unwrap_or_default();
+        let adrift = replaced.is_some_and(|at| last_left < at + REPLACEMENT_HEARD);
         match heard.told {
-            Told::Nothing | Told::Unclear => {
+            told if told.fails() => {
                 self.failures += 1;
                 match (self.started, self.failures) {
-                    (true, 1) if all_answered => Spends::Surely,
+                    _ if adrift => Spends::Maybe,
+                    (true, 1) if all_answered && last_heard < heard.at => Spends::Surely,
                     (true, ..=ROW) => Spends::Maybe,
                     _ => Spends::No,
                 }
@@ -63,6 +83,7 @@ impl Row {
                 *self = Self {
                     failures: 0,
                     started: true,
+                    success: Some((left, heard.at)),
                 };
                 // A refused look fails no object that may have ended its session: it is spent and looked at again.
                 match (operation, told) {

@@ -102,11 +102,9 @@ impl Oracle {
             "Terminated" | "AlreadyTerminated" => {
                 let by_response = text(after, &["status", "audit", "confirmedBy"]) == "Response";
                 let connection = text(after, &["status", "connection", "uid"]);
-                let since = self
-                    .books
-                    .connections
-                    .get(connection)
-                    .map_or(Duration::ZERO, |one| one.created);
+                let connection = self.books.connections.get(connection);
+                let since = connection.map_or(Duration::ZERO, |one| one.created);
+                let believes = connection.is_some_and(super::connections::Connection::believes_not_found);
                 let shows = |call: &GuestCall| {
                     let own_call = call
                         .owner
@@ -120,6 +118,7 @@ impl Oracle {
                         Told::Applied => own_call && outcome == "Terminated",
                         _ if by_response || !recent => false,
                         _ if call.operation == Operation::Terminate && !own_call => false,
+                        Told::NotFound if !heard.tried && !believes => false,
                         _ => heard.gone() && !taken.active,
                     }
                 };

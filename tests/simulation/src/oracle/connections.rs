@@ -28,6 +28,9 @@ pub(super) struct Connection {
     limits: Vec<(Duration, u32, u32)>,
     /// `notFound.trust: Always` at some time.
     pub(super) trusts: bool,
+    /// A guest was shown through it, or its status says so. Where several led to the host, nobody can tell from outside
+    /// through which of them a call went: then through all that were there when it left.
+    proven: bool,
 }
 
 /// All connections of the run.
@@ -36,8 +39,8 @@ pub(super) struct Connections {
     all: BTreeMap<String, Connection>,
     /// What each host said of its limit, with the time of each change.
     told: BTreeMap<String, Vec<(Duration, u32)>>,
-    /// When a guest was first shown through the connection that a host has now.
-    proven: BTreeMap<String, Duration>,
+    /// When somebody last removed a connection to a host, or put another one in its place.
+    replaced: BTreeMap<String, Duration>,
     /// Hosts that a stored status says that of: what only a process knew died with it.
     shown: BTreeSet<String>,
 }
@@ -52,6 +55,7 @@ impl Connections {
             let uid = before.map(|before| text(before, &["metadata", "uid"]));
             if let Some(connection) = uid.and_then(|uid| self.all.get_mut(uid)) {
                 connection.deleted = Some(now);
+                self.replaced.insert(connection.host.clone(), now);
             }
             return;
         };
@@ -63,14 +67,11 @@ impl Connections {
                 created: now,
                 ..Connection::default()
             };
-            // What others showed through another connection to the same host is no proof for this one, but nobody can
-            // tell from outside through which of them a call goes.
-            let alone = !self
-                .all
-                .values()
-                .any(|one| one.host == connection.host && one.deleted.is_none());
-            if alone {
-                self.proven.remove(&connection.host);
+            let mut others = self.all.values().filter(|one| one.host == connection.host);
+            if others.clone().next().is_some() {
+                self.replaced.insert(connection.host.clone(), now);
+            }
+            if !others.any(|one| one.deleted.is_none()) {
                 self.shown.remove(&connection.host);
             }
             self.all.insert(uid.to_owned(), connection);
@@ -94,7 +95,7 @@ impl Connections {
         }
         connection.trusts |= text(object, &["spec", "notFound", "trust"]) == "Always";
         if condition(object, "RouteProven") == "GuestRead" {
-            self.proven.entry(connection.host.clone()).or_insert(now);
+            connection.proven = true;
             self.shown.insert(connection.host.clone());
         }
         let mut names = BTreeSet::new();
@@ -116,18 +117,33 @@ impl Connections {
         }
     }
 
-    pub(super) fn prove(&mut self, now: Duration, host: &str) {
-        self.proven.entry(host.to_owned()).or_insert(now);
+    /// A look that left then was answered with a guest.
+    pub(super) fn prove(&mut self, left: Duration, host: &str) {
+        let asked = |one: &&mut Connection| one.host == host && one.created <= left;
+        self.all.values_mut().filter(asked).for_each(|one| one.proven = true);
     }
 
+    /// Whether a 404 of that host may be believed, by whoever uses the right connection.
     pub(super) fn is_proven(&self, host: &str) -> bool {
-        self.proven.contains_key(host) || self.all.values().any(|one| one.host == host && one.trusts)
+        let mut leads = self.all.values().filter(|one| one.host == host);
+        leads.any(Connection::believes_not_found)
+    }
+
+    /// When somebody last removed a connection to a host, or put another one in its place.
+    pub(super) fn replaced(&self, host: &str) -> Option<Duration> {
+        self.replaced.get(host).copied()
     }
 
     /// Whether any connection of a namespace has shown a guest, or is trusted without.
     pub(super) fn any_proven(&self, namespace: &str) -> bool {
         let mut its = self.all.values().filter(|one| one.namespace == namespace);
         its.any(|one| one.trusts || self.shown.contains(&one.host))
+    }
+
+    /// Whether the user vouches for every connection to that host.
+    pub(super) fn is_trusted(&self, host: &str) -> bool {
+        let mut leads = self.all.values().filter(|one| one.host == host);
+        leads.all(|one| one.trusts)
     }
 
     /// Whether one connection ever led to that host.
@@ -161,6 +177,11 @@ impl Connections {
 }
 
 impl Connection {
+    /// Whether a 404 in the right shape may be believed that came through it.
+    pub(super) fn believes_not_found(&self) -> bool {
+        self.proven || self.trusts
+    }
+
     /// Whether that was ever the address of that webhook entry.
     pub(super) fn leads_to(&self, webhook: &str, endpoint: &str) -> bool {
         self.urls.get(webhook).is_some_and(|urls| urls.contains(endpoint))

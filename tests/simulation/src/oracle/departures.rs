@@ -25,6 +25,8 @@ const ACCEPTED_PATIENCE: Duration = Duration::from_secs(118);
 const RENEWAL: Duration = Duration::from_secs(11);
 /// For so long after a change of a connection or a Secret, what belongs to the old one may be on its way.
 const RECONFIGURED: Duration = Duration::from_secs(60);
+/// What stands still for so long reads of the change when it goes on.
+const LONGEST_FREEZE: Duration = Duration::from_secs(120);
 
 impl Oracle {
     pub(super) fn vendor_departs(&mut self, ordinal: Ordinal, sent: Request, line: &str) -> Verdict {
@@ -74,7 +76,12 @@ impl Oracle {
         let other = renewals
             .iter()
             .find(|(_, (process, to, _))| (*process, to) == (sent.process, &host));
-        let lately = self.books.reconfigured.is_some_and(|at| sent.at <= at + RECONFIGURED);
+        let unread = if self.facts.processes_freeze {
+            LONGEST_FREEZE
+        } else {
+            Duration::ZERO
+        };
+        let lately = self.books.reconfigured.is_some_and(|at| sent.at <= at + RECONFIGURED + unread);
         if let Some((other, _)) = other.filter(|_| !lately) {
             let sentence = format!("#{ordinal} asks for a token while #{other} of the same process is on its way");
             return Err(violation(Invariant::I12, host, sentence));
@@ -183,7 +190,7 @@ impl Oracle {
                 continue;
             };
             let own = call.owner.as_ref().is_some_and(|(uid, _)| *uid == object.uid);
-            let gone = call.heard.is_some_and(|heard| heard.gone());
+            let gone = call.heard.is_some_and(|heard| heard.surely_gone());
             if call.operation == Operation::Observe && own && gone && call.sent.at >= object.created {
                 let sentence =
                     format!("#{ordinal} is sent though the look #{look} of the same process said that it is over");

@@ -21,6 +21,8 @@ pub struct Facts {
     pub stuck: BTreeSet<String>,
     /// How long after the calm began an object may take to finish.
     pub bound: Duration,
+    /// How long the takeovers may take that crashes after the calm can bring: faults strike single requests also then.
+    pub takeovers: Duration,
     /// Processes that lead at the same time, all the time: each keeps the vendor's limit, and knows nothing of the others.
     pub leaders: u32,
     /// Wall clocks jump.
@@ -53,6 +55,7 @@ impl Default for Facts {
         Self {
             stuck: BTreeSet::new(),
             bound: 4 * LONGEST_PAUSE,
+            takeovers: Duration::ZERO,
             leaders: 1,
             clocks_jump: false,
             lists_lag: false,
@@ -70,8 +73,8 @@ impl Facts {
     ///
     /// The bound: a pause that was begun just before the calm; faults strike single requests also afterwards, and each may
     /// cost another pause; a vendor that accepts and never does it costs 120 s and a pause for each retry; instants in a
-    /// status are wall time, so a clock that jumps moves them by so much; and the connection's limit lets so many calls
-    /// through.
+    /// status are wall time, so a clock that jumps moves them by so much; a leader that crashes is followed when its lease is
+    /// over; and the connection's limit lets so many calls through.
     pub fn of(plan: &Plan) -> Self {
         let jumps = plan.events.iter().map(|event| match event.what {
             Happening::ClockJump { seconds, .. } => Duration::from_secs(seconds.unsigned_abs()),
@@ -97,6 +100,13 @@ impl Facts {
         // A look and a call each, at half of what the connection allows: a slot keeps some back.
         let calls = 4 * u32::try_from(plan.objects.len()).unwrap_or(u32::MAX);
         let work = Duration::from_secs(60) * calls / plan.connection.requests_per_minute.max(1);
+        let [lease, _, retry] = plan.lease();
+        let crashes = plan.faults.iter().filter(|fault| fault.kind.is_crash()).count();
+        let takeovers = match plan.replicas {
+            // And one that was killed just before.
+            Replicas::Elected => (lease + retry) * u32::try_from(crashes + 1).unwrap_or(u32::MAX),
+            Replicas::One | Replicas::TwoLeaders => Duration::ZERO,
+        };
         let any = |what: fn(&Happening) -> bool| plan.events.iter().any(|event| what(&event.what));
         // Its attempts went out through a connection that never comes back.
         let stuck = if any(|what| matches!(what, Happening::Reconnect { .. })) {
@@ -114,7 +124,8 @@ impl Facts {
             processes_freeze: any(|what| matches!(what, Happening::Freeze { .. })),
             leads_change: plan.replicas == Replicas::Elected,
             passes_panic: plan.panics(),
-            bound: 3 * LONGEST_PAUSE + faults + accepted + 2 * jumped + work,
+            bound: 3 * LONGEST_PAUSE + faults + accepted + 2 * jumped + work + takeovers,
+            takeovers,
             leaders: plan.replicas.leaders(),
             fairness: Fairness::of(plan),
             ..Self::default()

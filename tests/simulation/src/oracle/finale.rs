@@ -80,7 +80,7 @@ impl Oracle {
         } else if self.is_long_calm(object, now) {
             for webhook in at(status, &["webhooks"]).as_array().into_iter().flatten() {
                 let due = time(&webhook["nextAttemptTime"]);
-                let late = due.is_none_or(|due| wall > later(due, AFTER_SLOT));
+                let late = due.is_none_or(|due| wall > later(due, AFTER_SLOT + self.slack()));
                 if text(webhook, &["state"]) == "Pending" && late {
                     let sentence = format!("webhook {} is pending, and its time is over", text(webhook, &["name"]));
                     return Err(violation(Invariant::I13, object, sentence));
@@ -101,20 +101,13 @@ impl Oracle {
         }
         let ready = condition(&object.last, "Ready");
         let deadline = time(at(&object.last, &["status", "deadlineTime"]));
-        // A deadline is wall time: a clock that jumps moves it.
-        let jumped = if self.facts.clocks_jump {
-            SignedDuration::try_from(self.facts.bound).unwrap_or(SignedDuration::MAX)
-        } else {
-            SignedDuration::ZERO
-        };
-        if deadline.is_some_and(|deadline| wall(now) > later(deadline, AFTER_DEADLINE + jumped)) {
+        if deadline.is_some_and(|deadline| wall(now) > later(deadline, AFTER_DEADLINE + self.slack())) {
             let sentence = format!("its deadline is long over, and Ready still said {ready:?}");
             return Err(violation(Invariant::I13, object, sentence));
         }
         // The last write of such an object may meet a panic, too.
         let waits = ready == "RouteNotProven" || (ready == "InternalError" && self.facts.passes_panic);
-        // A process that leads beside another one all the time does not read its own connection's status again.
-        let unproven = waits && (self.facts.leaders > 1 || !self.books.connections.any_proven(&object.namespace));
+        let unproven = waits && !self.books.connections.any_proven(&object.namespace);
         let stuck = unproven
             || self
                 .facts
@@ -131,6 +124,17 @@ impl Oracle {
         let since = now.saturating_sub(self.books.calm.unwrap_or_default());
         let sentence = format!("{since:?} after the calm began it was not finished; Ready said {ready:?}");
         Err(violation(invariant, object, sentence))
+    }
+
+    /// By how much what is due at an instant may come late: it is wall time, which a clock that jumps moves, and a leader that
+    /// crashes over it is followed when its lease is over.
+    fn slack(&self) -> SignedDuration {
+        let slack = if self.facts.clocks_jump {
+            self.facts.bound
+        } else {
+            self.facts.takeovers
+        };
+        SignedDuration::try_from(slack).unwrap_or(SignedDuration::MAX)
     }
 
     fn is_long_calm(&self, object: &Object, now: Duration) -> bool {

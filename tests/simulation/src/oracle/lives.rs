@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Invariant, Oracle, Verdict,
     books::{GuestCall, Heard, Object, Pause},
+    budget::Spends,
     violation,
 };
 use crate::{
@@ -18,6 +19,8 @@ const EFFECT_LAG: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A process that is asked to stop waits so long for what is on its way.
 const DRAIN: Duration = Duration::from_secs(20);
+/// So long may pass between what a pass goes by and its look: a Secret is looked at, and a token is asked for.
+const BEFORE_A_LOOK: Duration = Duration::from_secs(30);
 /// No pause that is asked for is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(48 * 3600);
 
@@ -147,14 +150,18 @@ impl Oracle {
             told,
             status,
             proven: tried || self.books.connections.is_proven(&call.host),
+            tried,
+            known: self.knows_the_route(call),
         };
         let key = (call.sent.process, call.host.clone(), call.guest.clone());
+        let left = call.sent.at;
         if let Some(flights) = self.books.flights.get_mut(&(key.0, key.1.clone())) {
             flights.remove(&ordinal);
         }
         let read = told == Told::Active || told == Told::Unclear || (told == Told::Over && status == Some(200));
         if call.operation == Operation::Observe && read {
-            self.books.connections.prove(at, &call.host);
+            self.books.connections.prove(left, &call.host);
+            self.books.shown.entry((key.0, key.1.clone())).or_insert(at);
         }
         if let Some(pause) = call
             .taken
@@ -178,13 +185,34 @@ impl Oracle {
         let all_answered = !self.books.calls.iter().any(|(other, call)| {
             *other != ordinal && call.sent.process == process && call.operation == operation && call.heard.is_none()
         });
-        let row = self.books.rows.entry((process, host, operation)).or_default();
-        let spends = row.hear(&heard, operation, all_answered);
+        let replaced = self.books.connections.replaced(&host);
+        let row = self.books.rows.entry((process, host.clone(), operation)).or_default();
+        let spends = row.hear(&heard, operation, all_answered, left, replaced);
+        if row.is_decided(at) {
+            // What arrives at the same instant is read in any order: those failures may have come after this success.
+            let with_it = |call: &&mut GuestCall| {
+                (call.sent.process, &call.host, call.operation) == (process, &host, operation)
+                    && call.heard.is_some_and(|heard| heard.at == at && heard.told.fails())
+            };
+            let failures = self.books.calls.values_mut().filter(with_it);
+            failures.for_each(|call| call.spends = Spends::Maybe);
+        }
         self.books.heard.entry(key).or_default().push(ordinal);
         if let Some(call) = self.books.calls.get_mut(&ordinal) {
             call.heard = Some(heard);
             call.spends = spends;
         }
+    }
+
+    /// Whether a process cannot but know that a 404 to this look means that the session is gone: one connection alone leads
+    /// there, and the user vouches for it, or it showed this process a guest some time before the look left. A lead that
+    /// begins anew knows what the connection's status says, and no more.
+    fn knows_the_route(&self, call: &GuestCall) -> bool {
+        let connections = &self.books.connections;
+        let shown = self.books.shown.get(&(call.sent.process, call.host.clone()));
+        let shown = shown.is_some_and(|shown| *shown + BEFORE_A_LOOK < call.sent.at);
+        let knows = (shown && !self.facts.leads_change) || connections.is_trusted(&call.host);
+        knows && connections.is_only_one(&call.host)
     }
 }
 

@@ -307,6 +307,17 @@ impl Plan {
         faults + deaths.sum::<usize>()
     }
 
+    /// How long a lease lasts, how long its holder tries to renew it, and how often. Where one is elected, it is looked at
+    /// and renewed all the time, for nothing most of the time: long ones let more runs run.
+    pub fn lease(&self) -> [Duration; 3] {
+        let seconds = match self.seed % 16 {
+            0 => [15, 10, 2],
+            1..=3 => [150, 100, 20],
+            _ => [600, 400, 80],
+        };
+        seconds.map(Duration::from_secs)
+    }
+
     /// Whether a pass panics.
     pub fn panics(&self) -> bool {
         self.faults.iter().any(|fault| fault.kind == FaultKind::Panic)

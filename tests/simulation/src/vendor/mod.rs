@@ -141,6 +141,13 @@ pub enum Told {
     Nothing,
 }
 
+impl Told {
+    /// It says nothing that a client could go by.
+    pub fn fails(self) -> bool {
+        matches!(self, Self::Nothing | Self::Unclear)
+    }
+}
+
 /// A life of a guest begins or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {

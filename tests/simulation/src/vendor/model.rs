@@ -188,7 +188,7 @@ impl Vendor {
             let ended = self.guests.end(&self.host, arrival.at, guest, Some(arrival.ordinal));
             self.entries.extend(ended.map(Entry::Life));
         }
-        self.shown |= done.told == Told::Active || (done.told == Told::Over && done.answer.status() == StatusCode::OK);
+        self.shown |= done.vendors && operation == Operation::Observe && done.answer.status() == StatusCode::OK;
         let answer = match rate.filter(|_| done.vendors) {
             Some(rate) => rated(done.answer, rate),
             None => done.answer,

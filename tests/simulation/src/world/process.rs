@@ -198,13 +198,7 @@ impl World {
 }
 
 fn leadership(plan: &Plan) -> Leadership {
-    // A lease is looked at and renewed all the time, for nothing most of the time: long ones let more runs run.
-    let seconds = match plan.seed % 16 {
-        0 => [15, 10, 2],
-        1..=3 => [150, 100, 20],
-        _ => [600, 400, 80],
-    };
-    let [lease, deadline, retry] = seconds.map(Duration::from_secs);
+    let [lease, deadline, retry] = plan.lease();
     match plan.replicas {
         Replicas::One | Replicas::TwoLeaders => Leadership::alone(),
         Replicas::Elected => Leadership::elected(Election {

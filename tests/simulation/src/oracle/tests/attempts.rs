@@ -187,6 +187,28 @@ fn i1b_no_call_after_a_look_that_said_gone() {
 }
 
 #[test]
+fn i1b_a_404_is_gone_where_the_process_itself_was_shown_a_guest_before() {
+    for (shown_to, wait, right) in [(1, 40.0, false), (1, 1.0, true), (2, 40.0, true)] {
+        let mut story = Story::new();
+        story.starts(2);
+        story.creates("one", "g", |_| {});
+        story.looks(shown_to, "one", Told::Active);
+        story.wait(wait);
+        story.leaves("g", None);
+        story.looks(1, "one", Told::NotFound);
+        story.returns("g");
+        story.looks(1, "one", Told::Active);
+        story.intends(1, "one", "a-1");
+        story.sends(1, Terminate, "one");
+        if right {
+            story.holds();
+        } else {
+            story.violates(I1b, "the look");
+        }
+    }
+}
+
+#[test]
 fn i1b_an_unproven_404_is_no_gone_and_somebody_elses_look_is_not_ones_own() {
     let mut story = Story::new();
     story.creates("one", "g", |_| {});
