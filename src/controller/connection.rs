@@ -269,6 +269,16 @@ impl Connection {
         proof || pause
     }
 
+    /// Keeps what this process learnt in a former term and holds in every one.
+    pub(super) fn inherit(&mut self, former: &Self) {
+        self.proven |= former.proven;
+        self.resting_until = self.resting_until.max(former.resting_until);
+        if former.pause_ends > self.pause_ends {
+            self.pause_ends = former.pause_ends;
+            self.paused_until = former.paused_until;
+        }
+    }
+
     /// Until when the pause lasts that the vendor asked for, if it is not over.
     pub fn pausing(&self, moment: Moment) -> Option<Timestamp> {
         self.paused_until.filter(|_| moment < self.pause_ends)

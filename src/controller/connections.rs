@@ -141,10 +141,13 @@ impl Connections {
         Some((name, change))
     }
 
-    /// Forgets whatever was found out about the connections: they are as their objects say. Gives their names back.
-    pub fn start_anew(&mut self, allow_insecure: bool) -> Vec<ConnectionName> {
+    /// Forgets what was found out about the connections: they are as their objects say. But for what holds whoever leads,
+    /// and may not have come into the object: a proof, and the pause that the vendor asked for. Gives their names back.
+    pub fn start_anew(&mut self, allow_insecure: bool, at: Reading) -> Vec<ConnectionName> {
         for connection in self.by_name.values_mut() {
-            if let Some(anew) = Connection::new(connection.object.as_ref().clone(), allow_insecure) {
+            if let Some(mut anew) = Connection::new(connection.object.as_ref().clone(), allow_insecure) {
+                anew.resume_pause(at);
+                anew.inherit(connection);
                 *connection = anew;
             }
         }

@@ -7,7 +7,8 @@ use super::shared::Shared;
 use crate::leadership::Lead;
 
 /// A term begins as a process does: with empty buckets, half-open breakers, the vendor's word as the connections' statuses
-/// tell it, and nothing but the index in memory. Objects with an open intent come first.
+/// tell it, and nothing but the index in memory, and what this process itself was asked for and shown. Objects with an open
+/// intent come first.
 ///
 /// The lead is set under the same lock: what a watch tells is either in the index before, or wakes its object after.
 pub(super) fn begin(shared: &Shared, lead: Lead) {
@@ -16,10 +17,10 @@ pub(super) fn begin(shared: &Shared, lead: Lead) {
     shared.leadership.set(Some(lead));
     state.queue.start_anew();
     state.outbox.start_anew();
-    for name in state.connections.start_anew(shared.settings.allow_insecure_endpoints) {
-        if let Some(connection) = state.connections.get_mut(&name) {
-            connection.resume_pause(reading);
-        }
+    let names = state
+        .connections
+        .start_anew(shared.settings.allow_insecure_endpoints, reading);
+    for name in names {
         shared.settle_lane(&mut state, &name, reading.monotonic);
     }
     for uid in state.index.start_anew() {

@@ -149,3 +149,24 @@ fn what_another_process_found_out_is_not_taken_back() {
     assert_eq!(news(&mut connections, shorter), Change::Nothing);
     assert_eq!(connections.get(&name).unwrap().resting_until, at(120));
 }
+
+/// What could not be written into its status holds all the same when this process leads again.
+#[test]
+fn a_new_term_keeps_the_pause_and_the_proof_of_the_former_one() {
+    let mut connections = Connections::default();
+    let (name, _) = connections.see(object("u", "1"), false, START).unwrap();
+    let connection = connections.get_mut(&name).unwrap();
+    connection.proven = true;
+    connection.broken = Some("the vendor does not answer".to_owned());
+    connection.pause(at(90), Timestamp::UNIX_EPOCH, at(10));
+    let later = Reading {
+        wall: Timestamp::from_second(20).unwrap(),
+        monotonic: at(20),
+    };
+    connections.start_anew(false, later);
+    let connection = connections.get(&name).unwrap();
+    assert!(connection.proven);
+    assert_eq!(connection.broken, None);
+    assert_eq!((connection.pause_ends, connection.resting_until), (at(100), at(100)));
+    assert_eq!(connection.pausing(at(99)), Some(Timestamp::from_second(90).unwrap()));
+}

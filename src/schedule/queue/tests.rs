@@ -278,7 +278,10 @@ fn who_lands_from_a_former_lane_frees_no_guest_of_another_ones() {
     queue.offer(&uid("a"), &former, ask("guest"));
     queue.offer(&uid("b"), &other, ask("guest"));
     let turn = |queue: &mut Queue| queue.next(at(60)).map(|turn| turn.uid.to_string());
-    assert_eq!((turn(&mut queue), turn(&mut queue)), (Some("a".to_owned()), Some("b".to_owned())));
+    assert_eq!(
+        (turn(&mut queue), turn(&mut queue)),
+        (Some("a".to_owned()), Some("b".to_owned()))
+    );
     queue.remove_connection(&former);
     queue.done(&uid("a"), 0, at(60));
     queue.offer(&uid("c"), &other, ask("guest"));

@@ -81,7 +81,10 @@ impl Oracle {
         } else {
             Duration::ZERO
         };
-        let lately = self.books.reconfigured.is_some_and(|at| sent.at <= at + RECONFIGURED + unread);
+        let lately = self
+            .books
+            .reconfigured
+            .is_some_and(|at| sent.at <= at + RECONFIGURED + unread);
         if let Some((other, _)) = other.filter(|_| !lately) {
             let sentence = format!("#{ordinal} asks for a token while #{other} of the same process is on its way");
             return Err(violation(Invariant::I12, host, sentence));
