@@ -64,7 +64,10 @@ impl Shared {
                 connection.allowed = Some(allowed);
                 connection.allowed_at = moment;
             }
-            if finding.health == Health::Success && finding.failure != Some(Failure::Forbidden) {
+            // A 404 that is not believed decides nothing for its object, but it is no refusal: a permission that is back
+            // must not be missed on an address that nobody has proven yet.
+            let answered = matches!(finding.health, Health::Success | Health::Unproven);
+            if answered && finding.failure != Some(Failure::Forbidden) {
                 connection.succeeded(finding.operation);
             }
             match finding.failure {
