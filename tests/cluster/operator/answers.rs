@@ -279,6 +279,30 @@ async fn a_forbidden_object_waits_alone() {
     assert_eq!(object["status"]["retries"].as_i64().unwrap_or(0), 0);
 }
 
+/// An address that no guest was ever read through answers 403, and later 404: the one is over, the other one is all that
+/// is left to be said, and is said once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_is_back_is_seen_where_no_guest_was_ever_read() {
+    let stage = Stage::set("permitted").await;
+    let mut settings = stage.settings();
+    settings.pacing.trial_cap = std::time::Duration::from_secs(2);
+    settings.policy.permission_pause = std::time::Duration::from_secs(2);
+    let operator = stage.operate_with(settings).await;
+    let fault = FaultSpec::on(Operation::Observe).answer(refusal(403, "missing.any.permissions"));
+    stage.simulator.add_fault(fault).unwrap();
+    let names = ["guest-0", "guest-1", "guest-2"];
+    for name in names {
+        stage.terminate(name, json!({})).await;
+    }
+    stage.connection_says("default", "False/PermissionDenied").await;
+    stage.simulator.clear_faults();
+    stage.connection_says("default", "True/TokenValid").await;
+    for name in names {
+        stage.waits(name, "Unknown/RouteNotProven").await;
+        keeps_to_itself(&stage, &operator, name).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_forbidden_objects_are_the_connections_trouble_until_one_gets_through() {
     let stage = Stage::set("denied").await;

@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod definitions;
+pub mod leaders;
 pub mod namespaces;
 pub mod rights;
 pub mod scale;
@@ -156,6 +157,8 @@ scenarios! {
     "definitions", Bare, definitions::come_and_go, "the kinds are missing, too old, there, removed, there again (43 to 45)";
     "namespace-deleted", Own, namespaces::deleted, "a namespace is deleted with objects in all phases (55)";
     "many-objects", Own, scale::many_objects, "many objects are open, and then settled, when the operator starts (13, 138, 143 to 145, 148)";
+    "leader-paused", Shared, leaders::paused, "the leader of two stands still past its lease with calls under way (17, 69)";
+    "leader-starved", Shared, leaders::starved, "the leader of two gets a tenth of the time (147)";
     "asked-to-stop", Shared, stops::asked, "SIGTERM with 50 calls in flight (11)";
     "stopped-and-killed", Shared, stops::asked_and_killed, "SIGTERM, then SIGKILL before the drain is over (12)";
 }

@@ -68,6 +68,16 @@ async fn there_are_many_objects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_leader_stands_still_and_goes_on() {
+    play("leader-paused").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_gets_a_tenth_of_the_time() {
+    play("leader-starved").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_is_asked_to_stop() {
     play("asked-to-stop").await;
 }
