@@ -12,7 +12,7 @@ mod found {
     use guest_termination_operator::planted::{self as switch, BUGS, Bug};
     use planted::{
         oracle::Violation,
-        plan::{self, Plan},
+        plan::{self, Pace, Plan},
         run::run,
     };
 
@@ -27,31 +27,33 @@ mod found {
         before: u64,
     }
 
-    /// The plans that may show a bug, in the order in which they are run.
+    /// The plans that may show a bug, in the order in which they are run, for as long as there is patience: words that no
+    /// plan holds must not be looked for for ever.
     fn plans(bug: &Bug) -> impl Iterator<Item = Plan> {
+        let started = Instant::now();
         let words: Vec<_> = bug.plan.split(", ").filter(|word| !word.is_empty()).collect();
-        let all = plan::singles().into_iter().chain((0..).map(plan::random));
-        all.filter(move |plan| {
-            let text = plan.to_string();
-            words.iter().all(|word| text.contains(word))
-        })
+        let all = plan::singles()
+            .into_iter()
+            .chain([plan::scarce_workers(Pace::Slow)])
+            .chain((0..).map(plan::random));
+        all.take_while(move |_| started.elapsed() < PATIENCE)
+            .filter(move |plan| {
+                let text = plan.to_string();
+                words.iter().all(|word| text.contains(word))
+            })
     }
 
     /// Runs plans until one shows the bug.
     fn find(bug: &Bug) -> Option<Found> {
-        let started = Instant::now();
         switch::set(Some(bug.name));
-        let found = plans(bug)
-            .zip(0..)
-            .take_while(|_| started.elapsed() < PATIENCE)
-            .find_map(|(plan, before)| {
-                let violation = run(&plan).violation?;
-                Some(Found {
-                    plan,
-                    violation,
-                    before,
-                })
-            });
+        let found = plans(bug).zip(0..).find_map(|(plan, before)| {
+            let violation = run(&plan).violation?;
+            Some(Found {
+                plan,
+                violation,
+                before,
+            })
+        });
         switch::set(None);
         found
     }

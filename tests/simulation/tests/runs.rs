@@ -12,19 +12,40 @@ mod runs {
     /// the same instant for the only one, or knew too little of a connection that is replaced and of leases. Where the
     /// generator of plans changes, they are seeds like all others.
     const FOUND: [(&str, &str); 16] = [
-        ("90648", "the proof of a route was taken back by a process that began with an old list"),
-        ("161089", "a look from before another leader's intent was taken for proven by that intent"),
+        (
+            "90648",
+            "the proof of a route was taken back by a process that began with an old list",
+        ),
+        (
+            "161089",
+            "a look from before another leader's intent was taken for proven by that intent",
+        ),
         ("45009", "two calls for one guest: its connection had been created anew"),
         ("170037", "a failure through a connection that was gone spent a retry"),
-        ("573555", "a pause that could not be written was forgotten by the next term"),
-        ("634638", "a permission that was back was not seen where no route was proven"),
+        (
+            "573555",
+            "a pause that could not be written was forgotten by the next term",
+        ),
+        (
+            "634638",
+            "a permission that was back was not seen where no route was proven",
+        ),
         ("69513", "oracle: a success and a failure at the same instant"),
         ("74414", "oracle: the breaker of a connection that was created anew"),
-        ("50489", "oracle: a connection that was replaced, and is used until the watch says so"),
+        (
+            "50489",
+            "oracle: a connection that was replaced, and is used until the watch says so",
+        ),
         ("483987", "oracle: the same, with an attempt of the object"),
-        ("161851", "oracle: what another process was shown proves nothing to this one"),
+        (
+            "161851",
+            "oracle: what another process was shown proves nothing to this one",
+        ),
         ("195909", "model: a state that nobody knows shows a guest, too"),
-        ("254423", "oracle: each crash of a leader costs a lease, also after the calm"),
+        (
+            "254423",
+            "oracle: each crash of a leader costs a lease, also after the calm",
+        ),
         ("186582", "oracle: the same, at the deadline"),
         ("160659", "oracle: a webhook's time by a clock that is an hour behind"),
         ("478945", "oracle: who stood still reads late that a Secret was rotated"),

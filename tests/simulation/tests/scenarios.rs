@@ -11,48 +11,13 @@ mod scenarios {
         faults::{Effect, Fault, FaultKind},
         history::{Record, Server, What},
         oracle::Facts,
-        plan::{Calls, Connection, Event, Happening, Millis, Object, Pace, Plan, Replicas, WORKERS},
+        plan::{Calls, Event, Happening, Millis, Pace, Plan, Replicas, crowd, scarce_workers},
         run::{Outcome, run},
         vendor::Effect::Ended,
     };
 
     const MINUTE: Millis = 60_000;
     const HOUR: Millis = 60 * MINUTE;
-
-    /// One process and that many objects, each with a guest of its own who is there.
-    fn plan(objects: u32) -> Plan {
-        let object = |number| Object {
-            namespace: 0,
-            at: 500 + Millis::from(number),
-            guest: number,
-            hostile: false,
-            active: true,
-            retain_data: true,
-            suspend: false,
-            backoff_limit: 6,
-            active_deadline_seconds: 21_600,
-            not_after: None,
-        };
-        Plan {
-            seed: 4,
-            pace: Pace::Brisk,
-            replicas: Replicas::One,
-            workers: WORKERS,
-            restart_after: 1_000,
-            rules: true,
-            connection: Connection {
-                at: 0,
-                requests_per_minute: 600,
-                max_in_flight: 10,
-                webhooks: 1,
-                trusted: true,
-                accepts_after: None,
-            },
-            objects: (0..objects).map(object).collect(),
-            faults: Vec::new(),
-            events: Vec::new(),
-        }
-    }
 
     fn with(mut plan: Plan, events: impl IntoIterator<Item = (Millis, Happening)>) -> Plan {
         plan.events = events.into_iter().map(|(at, what)| Event { at, what }).collect();
@@ -114,7 +79,7 @@ mod scenarios {
             retry_after: None,
             lasts: HOUR,
         };
-        let outcome = holds(&with(plan(20), [(100, storm)]));
+        let outcome = holds(&with(crowd(&[20]), [(100, storm)]));
         assert_eq!(outcomes(&outcome), all(20, "Terminated"));
         let storm = || between(&outcome, 0, HOUR);
         let (calls, writes) = (count(storm(), is_call), count(storm(), is_status_write));
@@ -130,7 +95,7 @@ mod scenarios {
                 let lasts = 30 * HOUR;
                 (1_000, Happening::Freeze { replica, lasts })
             };
-            let mut plan = plan(40);
+            let mut plan = crowd(&[40]);
             plan.replicas = replicas;
             plan.connection.requests_per_minute = 30;
             for object in &mut plan.objects {
@@ -157,7 +122,7 @@ mod scenarios {
                     kind: FaultKind::ErrorWithoutEffect,
                 })
             };
-            let mut plan = plan(100);
+            let mut plan = crowd(&[100]);
             plan.objects.iter_mut().for_each(|object| object.backoff_limit = 20);
             plan.faults = hit(Effect::Observe).chain(hit(Effect::Terminate)).collect();
             let outcome = holds(&plan);
@@ -177,7 +142,7 @@ mod scenarios {
             lasts: 10 * MINUTE,
         };
         let down_from = MINUTE;
-        let outcome = holds(&with(plan(3_000), [(down_from, outage)]));
+        let outcome = holds(&with(crowd(&[3_000]), [(down_from, outage)]));
         assert_eq!(outcomes(&outcome), all(3_000, "Terminated"));
         let ended = |from: Millis| {
             let ends = |what: &What| matches!(what, What::Vendor { call, .. } if call.effect == Ended);
@@ -206,7 +171,7 @@ mod scenarios {
             },
         )];
         events.extend((1..=100).map(|number| (number * 45 * MINUTE, Happening::Kill { replica: 0 })));
-        let outcome = holds(&with(plan(1), events));
+        let outcome = holds(&with(crowd(&[1]), events));
         assert_eq!(outcomes(&outcome), all(1, "Terminated"));
         let tries = count(outcome.records.iter(), |what| matches!(what, What::Webhook { .. }));
         // A crash between a try and its write repeats it; none of these hits one.
@@ -221,7 +186,7 @@ mod scenarios {
             status: 503,
             lasts: HOUR,
         };
-        let outcome = holds(&with(plan(1), [(100, down), (30 * MINUTE, Happening::Readdress)]));
+        let outcome = holds(&with(crowd(&[1]), [(100, down), (30 * MINUTE, Happening::Readdress)]));
         let tries = outcome.records.iter().filter_map(|record| match &record.what {
             What::Asked {
                 line,
@@ -248,19 +213,6 @@ mod scenarios {
         assert_eq!(ids.len(), 1, "{ids:?}");
     }
 
-    /// That many objects more, in a namespace of their own.
-    fn and(mut plan: Plan, objects: u32) -> Plan {
-        let namespace = plan.namespaces();
-        let first = plan.objects[0].clone();
-        let from = u32::try_from(plan.objects.len()).unwrap();
-        plan.objects.extend((from..from + objects).map(|guest| Object {
-            namespace,
-            guest,
-            ..first.clone()
-        }));
-        plan
-    }
-
     /// When each object of a namespace was finished.
     fn ends(outcome: &Outcome, namespace: &str) -> Vec<Duration> {
         let ends = outcome.records.iter().filter_map(|record| match &record.what {
@@ -283,14 +235,10 @@ mod scenarios {
     fn namespaces_get_their_share_however_much_one_of_them_asks_for() {
         for pace in [Pace::Brisk, Pace::Slow] {
             // I11: the oracle counts the ends of each, while all have work.
-            let mut plan = and(and(plan(1_500), 300), 300);
-            plan.pace = pace;
-            // Two for one namespace at most, and less than its limit would let through.
-            plan.workers = 4;
-            plan.connection.requests_per_minute = 300;
+            let plan = scarce_workers(pace);
             assert!(Facts::of(&plan).fairness.is_some());
             let outcome = holds(&plan);
-            assert_eq!(outcomes(&outcome), all(2_100, "Terminated"));
+            assert_eq!(outcomes(&outcome), all(1_500, "Terminated"));
             let last = |namespace| ends(&outcome, namespace).last().copied().unwrap();
             assert!(last("guests-1") < last("guests") / 2, "{pace:?}");
         }
@@ -299,7 +247,7 @@ mod scenarios {
     #[test]
     fn a_namespace_without_credentials_is_in_nobodys_way() {
         let lost = Happening::LoseSecret { lasts: HOUR };
-        let outcome = holds(&with(and(plan(100), 100), [(50, lost)]));
+        let outcome = holds(&with(crowd(&[100, 100]), [(50, lost)]));
         assert_eq!(outcomes(&outcome), all(200, "Terminated"));
         let (broken, healthy) = (ends(&outcome, "guests"), ends(&outcome, "guests-1"));
         assert!(broken.iter().all(|at| at.as_secs() >= 3_600), "{:?}", broken.first());
@@ -309,7 +257,7 @@ mod scenarios {
     #[test]
     fn a_clock_that_is_wrong_is_told() {
         let jump = |seconds| Happening::ClockJump { replica: 0, seconds };
-        let outcome = holds(&with(plan(1), [(MINUTE, jump(400)), (10 * MINUTE, jump(-400))]));
+        let outcome = holds(&with(crowd(&[1]), [(MINUTE, jump(400)), (10 * MINUTE, jump(-400))]));
         let told = |words: &str| {
             let said = |what: &What| matches!(what, What::Log { text } if text.contains(words));
             outcome

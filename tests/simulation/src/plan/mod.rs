@@ -1,6 +1,7 @@
 //! What a run is made of: who asks for what, and what goes wrong when. A plan is data: it can be printed, cut down and
 //! run again.
 
+mod crowd;
 mod enumerate;
 mod generate;
 mod shrink;
@@ -9,6 +10,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use crowd::{crowd, scarce_workers};
 pub use enumerate::{Scenario, pairs, singles};
 pub use generate::random;
 pub use shrink::{Smaller, smaller};
@@ -334,6 +336,9 @@ impl fmt::Display for Plan {
         )?;
         if !self.rules {
             writeln!(formatter, "  definitions without rules")?;
+        }
+        if self.workers != WORKERS {
+            writeln!(formatter, "  {} workers", self.workers)?;
         }
         writeln!(formatter, "  {:?}", self.connection)?;
         for (number, object) in self.objects.iter().enumerate() {
