@@ -67,10 +67,7 @@ pub async fn run(shared: Arc<Shared>) {
             }) {
                 busy.insert(name.clone());
                 let shared = shared.clone();
-                jobs.spawn(async move {
-                    let done = AssertUnwindSafe(do_chore(&shared, &name, chore)).catch_unwind().await;
-                    (name, chore, done.is_ok())
-                });
+                jobs.spawn(async move { attend(&shared, name, chore).await });
             }
             next.map(|next| next.saturating_sub(moment))
         };
@@ -84,12 +81,11 @@ pub async fn run(shared: Arc<Shared>) {
             biased;
             () = shared.drained.cancelled() => break,
             Some(done) = jobs.join_next(), if !jobs.is_empty() => match done {
-                Ok((name, chore, well)) => {
-                    if !well {
-                        resting.insert(name.clone(), shared.moment() + PANIC_REST);
-                        panicked(&shared, &name, chore);
-                    }
+                Ok((name, well)) => {
                     busy.remove(&name);
+                    if !well {
+                        resting.insert(name, shared.moment() + PANIC_REST);
+                    }
                 }
                 // A chore catches its own panics. What comes through is a bug of the keeper's, and the supervisor ends
                 // the process: a keeper that lost a chore would never look at that connection again.
@@ -101,11 +97,13 @@ pub async fn run(shared: Arc<Shared>) {
     }
     // A status that is being written may as well arrive, and the last answer's news is written.
     let last_words = async {
-        while jobs.join_next().await.is_some() {}
+        let mut done = jobs.join_all().await;
         loop {
+            let panicked = done.into_iter().filter(|(_, well)| !well);
+            resting.extend(panicked.map(|(name, _)| (name, Moment::MAX)));
             let chores = plan(&shared, &mut None, |name| resting.contains_key(name));
-            let statuses = chores.iter().filter(|(_, chore)| *chore == Chore::Status);
-            join_all(statuses.map(|(name, _)| write_status(&shared, name))).await;
+            let statuses = chores.into_iter().filter(|(_, chore)| *chore == Chore::Status);
+            done = join_all(statuses.map(|(name, chore)| attend(&shared, name, chore))).await;
             if !owes_a_pause(&shared, &resting) {
                 return;
             }
@@ -254,6 +252,16 @@ fn panicked(shared: &Shared, name: &ConnectionName, chore: Chore) {
             connection.standing = Standing::Unavailable(why.to_owned());
         }
     });
+}
+
+/// Does a chore, and says whether it came to its end: whether or not the operator stops, a panic in it is the trouble of its
+/// connection and ends nothing else.
+async fn attend(shared: &Shared, name: ConnectionName, chore: Chore) -> (ConnectionName, bool) {
+    let done = AssertUnwindSafe(do_chore(shared, &name, chore)).catch_unwind().await;
+    if done.is_err() {
+        panicked(shared, &name, chore);
+    }
+    (name, done.is_ok())
 }
 
 async fn do_chore(shared: &Shared, name: &ConnectionName, chore: Chore) {

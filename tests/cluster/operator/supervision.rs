@@ -188,7 +188,7 @@ async fn a_connection_that_makes_its_keeper_panic_stops_no_other() {
                 match request.method() == Method::PUT
                     && request.uri().path().ends_with("genesysconnections/cursed/status")
                 {
-                    true => Fate::Panic,
+                    true => Fate::Panic(Duration::ZERO),
                     false => Fate::Pass,
                 }
             });
@@ -199,6 +199,28 @@ async fn a_connection_that_makes_its_keeper_panic_stops_no_other() {
     assert_eq!(stage.settled("guest").await["status"]["outcome"], "Terminated");
     stage.connection_says("default", "True/TokenValid").await;
     assert!(!rig.task.is_finished());
+    rig.stop().await;
+}
+
+/// What is under way when it is asked to stop panics, and so does its repetition among the last words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_whose_last_words_panic_stops_in_good_order() {
+    let stage = Stage::set("last-words").await;
+    stage.connect(stage.connection("cursed")).await;
+    let (begun, mut writes) = tokio::sync::watch::channel(false);
+    let rig = stage
+        .rig(stage.settings(), |seams| {
+            seams.kube = before(&seams.kube, move |request| {
+                if request.method() == Method::PUT && request.uri().path().ends_with("genesysconnections/cursed/status")
+                {
+                    begun.send_replace(true);
+                    return Fate::Panic(Duration::from_millis(500));
+                }
+                Fate::Pass
+            });
+        })
+        .await;
+    writes.wait_for(|begun| *begun).await.unwrap();
     rig.stop().await;
 }
 
@@ -214,7 +236,7 @@ async fn a_watch_that_panics_ends_the_process_by_name() {
                 seams.kube = before(&seams.kube, move |request| {
                     let query = request.uri().query().unwrap_or_default();
                     match request.uri().path().ends_with(kind) && query.contains("watch=true") {
-                        true => Fate::Panic,
+                        true => Fate::Panic(Duration::ZERO),
                         false => Fate::Pass,
                     }
                 });

@@ -139,8 +139,8 @@ impl Drop for Rig {
 pub(super) enum Fate {
     /// It is carried out.
     Pass,
-    /// Whoever made it panics.
-    Panic,
+    /// Whoever made it panics after that time.
+    Panic(Duration),
     /// Whoever made it waits for ever, whatever its deadline is.
     Hang,
     /// It is carried out after that time.
@@ -163,7 +163,10 @@ pub(super) fn before(
         async move {
             match fate(&request) {
                 Fate::Pass => client.send(request).await,
-                Fate::Panic => panic!("a canary in the API server's way"),
+                Fate::Panic(delay) => {
+                    tokio::time::sleep(delay).await;
+                    panic!("a canary in the API server's way")
+                }
                 Fate::Hang => std::future::pending().await,
                 Fate::Late(delay) => {
                     tokio::time::sleep(delay).await;

@@ -153,7 +153,9 @@ impl Oracle {
                 }
                 let mut looks = heard.iter().rev().filter(|(_, call)| {
                     let others = call.owner.as_ref().is_some_and(|(uid, _)| *uid != object.uid);
-                    call.operation == Operation::Observe && call.sent.at >= object.created && !others
+                    // One that was answered 401, and could not be repeated, told nothing.
+                    let told = call.heard.is_none_or(|heard| heard.told != Told::Unauthorized);
+                    call.operation == Operation::Observe && call.sent.at >= object.created && !others && told
                 });
                 let active = |call: &GuestCall| call.heard.is_some_and(|heard| heard.told == Told::Active);
                 // Of several objects about one guest, nobody knows whose look it was.
