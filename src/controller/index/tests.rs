@@ -246,3 +246,34 @@ fn who_is_open_is_known_by_connection() {
     index.see(finished("a", "2"), ZERO);
     assert!(!index.has_open(&connection));
 }
+
+/// It may be another process's, whose call ended the session that the look had seen.
+#[test]
+fn a_look_from_before_an_intent_is_forgotten_when_the_intent_is_seen() {
+    let mut index = Index::default();
+    let (uid, _) = index.see(object("a", "1"), ZERO).unwrap();
+    let looked = SeenLook {
+        verdict: crate::termination::answer::Look::Failed(crate::termination::answer::Failure::Unanswered),
+        connection: "c".into(),
+        at: Timestamp::UNIX_EPOCH,
+        moment: Moment::ZERO,
+        failures: 1,
+        jitter: 0.5,
+    };
+    let intended = |version: &str| {
+        let mut object = object("a", version);
+        let open =
+            serde_json::json!({"id": "i", "number": 1, "holder": "another", "startedAt": "1970-01-01T00:00:00Z"});
+        object.status = Some(GuestTerminationStatus {
+            current_attempt: serde_json::from_value(open).unwrap(),
+            ..Default::default()
+        });
+        object
+    };
+    for (version, kept) in [("2", false), ("3", true)] {
+        index.get_mut(&uid).unwrap().memory.look = Some(looked.clone());
+        index.see(intended(version), ZERO);
+        let look = &index.get(&uid).unwrap().memory.look;
+        assert_eq!(look.is_some(), kept, "a look from after it stays");
+    }
+}
