@@ -7,8 +7,8 @@ use super::shared::Shared;
 use crate::leadership::Lead;
 
 /// A term begins as a process does: with empty buckets, half-open breakers, the vendor's word as the connections' statuses
-/// tell it, and nothing but the index in memory, and what this process itself was asked for and shown. Objects with an open
-/// intent come first.
+/// tell it, and nothing in memory but the index, the pauses that this process was asked for, and the guests that it was
+/// shown. Objects with an open intent come first.
 ///
 /// The lead is set under the same lock: what a watch tells is either in the index before, or wakes its object after.
 pub(super) fn begin(shared: &Shared, lead: Lead) {
