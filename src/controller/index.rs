@@ -228,11 +228,7 @@ impl Entry {
         match open {
             None => self.memory.foreign = None,
             Some(open) if self.memory.foreign.as_ref().is_some_and(|(id, _)| *id == open.id) => {}
-            Some(open) => {
-                self.memory.foreign = Some((open.id.clone(), now));
-                // A look from before an intent says nothing of its call, whoever sends it.
-                self.memory.look = None;
-            }
+            Some(open) => self.memory.foreign = Some((open.id.clone(), now)),
         }
     }
 }

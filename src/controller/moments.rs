@@ -4,12 +4,16 @@
 //! itself must be neither cut short nor stretched by a wall clock that jumps. So each of them is tied to the monotonic
 //! clock when this process writes it, or sees it first; and as long as the process lives, it is that moment, whatever the
 //! wall clock calls it by now. `notAfter` and the deadline are no such instants: the user and the API server named them.
+//!
+//! What another process, or an earlier self, did is not dated by its wall clock at all: two clocks may be apart by more than
+//! a call's effect may lag. It counts as done when the status first told of it here; never early, so a look that decides
+//! is far enough from the call, on the clock of the process that looks.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::{api::GuestTerminationStatus as Status, clock::Reading};
+use crate::{api::GuestTerminationStatus as Status, clock::Reading, termination::instants};
 
 /// What a clock that is slewed is off by is no jump.
 const SLEWED: SignedDuration = SignedDuration::from_secs(1);
@@ -18,9 +22,6 @@ const SLEWED: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     NextAttempt,
-    LastSend,
-    Started,
-    Accepted,
     Webhook(String),
 }
 
@@ -28,9 +29,29 @@ enum What {
 #[derive(Clone, Debug, Default)]
 pub struct Moments {
     tied: BTreeMap<What, (Timestamp, SignedDuration)>,
-    /// When the last own call left. A status keeps the latest instant, and after the clock was put back that is not the
-    /// last one's.
-    sent: Option<Reading>,
+    /// What the status says of calls, and since when it has said so here.
+    calls: Option<(Calls, Reading)>,
+    /// The number of the last own attempt whose call left, and when it left.
+    sent: Option<(i32, Reading)>,
+}
+
+/// What a status says of its calls: no call leaves without a change of it, before or after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Calls {
+    attempts: i32,
+    open: Option<(String, bool)>,
+    last_send: Option<Timestamp>,
+}
+
+impl Calls {
+    fn of(status: &Status) -> Self {
+        let open = status.current_attempt.as_ref();
+        Self {
+            attempts: status.attempts,
+            open: open.map(|open| (open.id.clone(), open.accepted_time.is_some())),
+            last_send: status.last_send_time.as_ref().map(|time| time.0),
+        }
+    }
 }
 
 impl Moments {
@@ -42,6 +63,10 @@ impl Moments {
             let tied = before.get(&what).filter(|(known, _)| known == instant).copied();
             self.tied.insert(what, tied.unwrap_or((*instant, now.offset())));
         });
+        let calls = Calls::of(&status);
+        if self.calls.as_ref().is_none_or(|(known, _)| *known != calls) {
+            self.calls = Some((calls, now));
+        }
     }
 
     /// The status, its instants told by the wall clock as it goes now.
@@ -51,15 +76,25 @@ impl Moments {
                 *instant = retell(*instant, *offset, now);
             }
         });
-        if let (Some(last), Some(sent)) = (&mut status.last_send_time, self.sent) {
-            last.0 = last.0.max(retell(sent.wall, sent.offset(), now));
+        let known = self.calls.as_ref().filter(|(calls, _)| *calls == Calls::of(&status));
+        let Some(since) = known.map(|(_, since)| *since) else { return status };
+        let told = |then: Reading| retell(then.wall, then.offset(), now);
+        let own = self.sent.filter(|(number, _)| *number == status.attempts);
+        if let Some(last) = &mut status.last_send_time {
+            *last = instants::ceiling(told(own.map_or(since, |(_, sent)| sent)));
+        }
+        if let Some(open) = &mut status.current_attempt {
+            open.started_at.0 = told(since);
+            if let Some(accepted) = &mut open.accepted_time {
+                accepted.0 = told(since);
+            }
         }
         status
     }
 
-    /// A call of this process left then.
-    pub fn sent(&mut self, at: Reading) {
-        self.sent = Some(at);
+    /// The call of this own attempt left then.
+    pub fn sent(&mut self, attempt: i32, at: Reading) {
+        self.sent = Some((attempt, at));
     }
 
     /// The same of the next try of one webhook.
@@ -92,15 +127,6 @@ pub fn jumped(before: Reading, now: Reading) -> bool {
 fn each(status: &mut Status, mut tell: impl FnMut(What, &mut Timestamp)) {
     if let Some(time) = &mut status.next_attempt_time {
         tell(What::NextAttempt, &mut time.0);
-    }
-    if let Some(time) = &mut status.last_send_time {
-        tell(What::LastSend, &mut time.0);
-    }
-    if let Some(open) = &mut status.current_attempt {
-        tell(What::Started, &mut open.started_at.0);
-        if let Some(time) = &mut open.accepted_time {
-            tell(What::Accepted, &mut time.0);
-        }
     }
     for webhook in &mut status.webhooks {
         if let Some(time) = &mut webhook.next_attempt_time {
@@ -166,20 +192,38 @@ mod tests {
         );
     }
 
+    fn called(attempts: i32, last: i64) -> Status {
+        Status {
+            attempts,
+            last_send_time: Some(Time(Timestamp::from_second(last).unwrap())),
+            ..Status::default()
+        }
+    }
+
     #[test]
     fn the_last_call_is_the_last_also_after_the_clock_was_put_back() {
-        let sent = |wall| Status {
-            last_send_time: Some(Time(Timestamp::from_second(wall).unwrap())),
-            ..Status::default()
-        };
         let mut moments = Moments::default();
-        moments.sent(reading(10_000, 100));
-        moments.learn(&sent(10_000), reading(10_001, 101));
+        moments.sent(1, reading(10_000, 100));
+        moments.learn(&called(1, 10_000), reading(10_001, 101));
         // The clock is put back by an hour, and ten minutes later another call leaves. The status keeps the latest.
-        moments.sent(reading(10_600 - 3600, 700));
-        moments.learn(&sent(10_000), reading(10_601 - 3600, 701));
-        let told = moments.told(sent(10_000), reading(10_602 - 3600, 702));
+        moments.sent(2, reading(10_600 - 3600, 700));
+        moments.learn(&called(2, 10_000), reading(10_601 - 3600, 701));
+        let told = moments.told(called(2, 10_000), reading(10_602 - 3600, 702));
         assert_eq!(told.last_send_time.unwrap().0.as_second(), 10_600 - 3600);
+    }
+
+    #[test]
+    fn another_s_call_after_the_own_one_left_when_it_was_first_told_of() {
+        let mut moments = Moments::default();
+        moments.sent(1, reading(10_000, 100));
+        moments.learn(&called(1, 10_000), reading(10_001, 101));
+        moments.learn(&called(2, 10_000), reading(10_300, 400));
+        let told = |moments: &Moments, status| moments.told(status, reading(10_400, 500)).last_send_time;
+        assert_eq!(told(&moments, called(2, 10_000)).unwrap().0.as_second(), 10_300);
+        // And the own one that comes after it when it left.
+        moments.sent(3, reading(10_350, 450));
+        moments.learn(&called(3, 10_350), reading(10_355, 455));
+        assert_eq!(told(&moments, called(3, 10_350)).unwrap().0.as_second(), 10_350);
     }
 
     #[test]

@@ -278,7 +278,7 @@ impl Pass<'_> {
                 context,
             });
             entry.memory.intent = None;
-            entry.memory.moments.sent(sent);
+            entry.memory.moments.sent(number, sent);
         }
         Flow::On
     }

@@ -1,7 +1,19 @@
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
 
 use super::*;
-use crate::{api::Outcome, termination::fact::Fact};
+use crate::{
+    api::Outcome,
+    termination::{
+        answer::{Failure, Look},
+        deadline::decisive_from,
+        fact::Fact,
+        instants,
+        policy::Policy,
+    },
+};
 
 /// What a write said, and what is told of it if it is stored.
 fn unanswered(written: &GuestTermination, holds: Holds) -> Unanswered {
@@ -247,33 +259,59 @@ fn who_is_open_is_known_by_connection() {
     assert!(!index.has_open(&connection));
 }
 
-/// It may be another process's, whose call ended the session that the look had seen.
+/// What another process says of its call: by its own clock.
+fn called_by_another(version: &str, open: bool, by_its_clock: Timestamp) -> GuestTermination {
+    let mut object = object("a", version);
+    let attempt = serde_json::json!({"id": "i", "number": 1, "holder": "another", "startedAt": by_its_clock});
+    object.status = Some(GuestTerminationStatus {
+        attempts: 1,
+        current_attempt: open.then(|| serde_json::from_value(attempt).unwrap()),
+        last_send_time: (!open).then_some(Time(by_its_clock)),
+        may_have_applied: Some(true),
+        ..Default::default()
+    });
+    object
+}
+
+/// Two clocks may be apart by more than a call's effect may lag: a look decides an end 60 s after the call at the
+/// earliest, by the clock of the process that looks, and not later for another one's clock that is ahead.
 #[test]
-fn a_look_from_before_an_intent_is_forgotten_when_the_intent_is_seen() {
-    let mut index = Index::default();
-    let (uid, _) = index.see(object("a", "1"), ZERO).unwrap();
-    let looked = SeenLook {
-        verdict: crate::termination::answer::Look::Failed(crate::termination::answer::Failure::Unanswered),
-        connection: "c".into(),
-        at: Timestamp::UNIX_EPOCH,
-        moment: Moment::ZERO,
-        failures: 1,
-        jitter: 0.5,
+fn when_a_look_decides_does_not_go_by_the_clock_of_who_called() {
+    let policy = Policy::default();
+    let seconds = |seconds: u64| Moment::from_secs(seconds);
+    let noon = Timestamp::from_second(1_800_000_000).unwrap();
+    let reading = |monotonic: u64| Reading {
+        wall: instants::later(noon, seconds(monotonic)),
+        monotonic: seconds(monotonic),
     };
-    let intended = |version: &str| {
-        let mut object = object("a", version);
-        let open =
-            serde_json::json!({"id": "i", "number": 1, "holder": "another", "startedAt": "1970-01-01T00:00:00Z"});
-        object.status = Some(GuestTerminationStatus {
-            current_attempt: serde_json::from_value(open).unwrap(),
-            ..Default::default()
-        });
-        object
-    };
-    for (version, kept) in [("2", false), ("3", true)] {
-        index.get_mut(&uid).unwrap().memory.look = Some(looked.clone());
-        index.see(intended(version), ZERO);
-        let look = &index.get(&uid).unwrap().memory.look;
-        assert_eq!(look.is_some(), kept, "a look from after it stays");
+    for (open, from) in [(true, 166), (false, 160)] {
+        for ahead in [-3600, -70, 0, 70, 3600] {
+            let by_its_clock = noon.checked_add(SignedDuration::from_secs(ahead)).unwrap();
+            let mut index = Index::default();
+            let (uid, _) = index.see(object("a", "1"), reading(0)).unwrap();
+            index.see(called_by_another("2", open, by_its_clock), reading(100));
+            // An event that comes again, or tells of something else, is no call.
+            let mut suspended = called_by_another("3", open, by_its_clock);
+            suspended.spec.suspend = true;
+            index.see(suspended, reading(120));
+            let entry = index.get_mut(&uid).unwrap();
+            for (looked, decides) in [(10, false), (101, false), (from - 1, false), (from, true)] {
+                entry.memory.look = Some(SeenLook {
+                    verdict: Look::Failed(Failure::Unanswered),
+                    connection: "c".into(),
+                    at: reading(looked).wall,
+                    moment: reading(looked).monotonic,
+                    failures: 1,
+                    jitter: 0.5,
+                });
+                for jump in [-7200, 0, 7200] {
+                    let mut now = reading(from);
+                    now.wall = now.wall.checked_add(SignedDuration::from_secs(jump)).unwrap();
+                    let look = entry.look(now, Some("c")).unwrap();
+                    let decisive = look.at >= decisive_from(&entry.status_told(now), &policy);
+                    assert_eq!(decisive, decides, "open {open}, ahead {ahead}, looked {looked}, jump {jump}");
+                }
+            }
+        }
     }
 }

@@ -241,7 +241,7 @@ impl World {
         self.check_send(process, &own.id);
         let request = self.entry(process).unwrap().request.clone().unwrap();
         assert_eq!(request.termination, self.request().termination, "I7");
-        let sent_at = self.now;
+        let sent = self.reading();
         let failed = |failure| Self::failed(Call::Failed, failure);
         let reaches = match fault {
             None => true,
@@ -296,11 +296,12 @@ impl World {
                 id: own.id,
                 number,
                 started_at: own.began,
-                sent_at,
+                sent_at: sent.wall,
             },
             answer,
             context,
         });
+        entry.memory.moments.sent(number, sent);
         entry.memory.intent = None;
     }
 

@@ -219,7 +219,8 @@ impl View<'_> {
             return;
         }
         self.until(next_attempt_time.as_ref().map(|time| time.0));
-        self.maybe(last_send_time.as_ref());
+        // When is told by who sees it; that it changes counts.
+        self.put(&last_send_time.is_some());
         // None, one, or more: nothing else is made of the number of attempts.
         self.put(&(suspended_seconds, connection.is_some(), attempts.min(&2), retries));
         self.put(&(may_have_applied, current_attempt.is_some()));
@@ -227,14 +228,13 @@ impl View<'_> {
             id,
             number: _,
             holder: _,
-            started_at,
+            started_at: _,
             accepted_time,
             rest: _,
         }) = current_attempt
         {
             self.attempt(id);
-            self.time(started_at.0);
-            self.maybe(accepted_time.as_ref());
+            self.put(&accepted_time.is_some());
         }
         let kept: Vec<&str> = (0..self.world.processes.len())
             .filter_map(|process| kept_attempt(self.world.entry(process)?))
@@ -294,7 +294,14 @@ impl View<'_> {
         let current = object.metadata.resource_version == self.world.server.object.metadata.resource_version;
         self.put(&(current, deleted, doubtful));
         self.status(status);
-        self.memory(memory, status);
+        let told = entry.status_told(self.world.reading());
+        if !status.is_finished() {
+            self.maybe(told.last_send_time.as_ref());
+            let open = told.current_attempt.as_ref();
+            self.put(&open.map(|open| self.since(open.started_at.0)));
+            self.maybe(open.and_then(|open| open.accepted_time.as_ref()));
+        }
+        self.memory(memory, status, &told);
         if status.is_finished() && memory.kept.is_none() {
             return;
         }
@@ -306,7 +313,7 @@ impl View<'_> {
         self.until(Some(*gate));
     }
 
-    fn memory(&mut self, memory: &Memory, status: &Status) {
+    fn memory(&mut self, memory: &Memory, status: &Status, told: &Status) {
         let Memory {
             look,
             kept,
@@ -317,7 +324,8 @@ impl View<'_> {
             unanswered,
             failed_writes,
             deleted_at,
-            // The wall clock does not jump here: an instant is where the status says that it is.
+            // Seen in what the status says of its calls as they are told by it. No other instant moves: the wall clock does
+            // not jump here.
             moments: _,
             // Nothing is to be told: `doubt` leaves it empty.
             overdue: _,
@@ -342,7 +350,7 @@ impl View<'_> {
             match (verdict, since) {
                 // It is fresh for 5 s; after that it may still decide an end.
                 (Look::Active(_), None) if age >= self.world.rules.policy.look_validity => {
-                    self.put(&(*at >= decisive_from(status, &self.world.rules.policy)));
+                    self.put(&(*at >= decisive_from(told, &self.world.rules.policy)));
                 }
                 (Look::Active(_), Some(since)) if status.current_attempt.is_some() => {
                     let far = |span: Duration| span.min(FAR);

@@ -63,14 +63,15 @@ impl World {
             look: look.as_ref(),
             jitter: 0.5,
         };
+        let told = entry.status_told(self.reading());
         let gated = |work: Work| {
             if self.now >= gate {
                 return work;
             }
-            let limit = time_limit(request, status, self.now, &self.rules.policy);
+            let limit = time_limit(request, &told, self.now, &self.rules.policy);
             Work::Wait(Some(limit.map_or(gate, |limit| limit.min(gate))))
         };
-        match decide(request, status, &seen, self.now, &self.rules.policy) {
+        match decide(request, &told, &seen, self.now, &self.rules.policy) {
             Step::Rest => Work::Wait(None),
             Step::Wait(wake) => Work::Wait(wake.at),
             Step::Record(fact) => {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use super::{
     budget::{Row, Spends},
@@ -24,14 +24,6 @@ pub(super) struct Request {
     pub(super) process: Process,
     pub(super) at: Duration,
     pub(super) wall: Timestamp,
-}
-
-impl Request {
-    /// Between the two, the wall clock ran ahead of the true time.
-    pub(super) fn ran_ahead(&self, later: Self) -> bool {
-        let passed = SignedDuration::try_from(later.at.saturating_sub(self.at)).unwrap_or(SignedDuration::MAX);
-        later.wall.duration_since(self.wall) > passed.saturating_add(SignedDuration::from_secs(1))
-    }
 }
 
 /// A process of the operator.

@@ -64,8 +64,8 @@ impl Oracle {
     /// shown through the connection before, the object had an attempt, or the user's `trust: Always` says so.
     ///
     /// A failure without doubt: no call of this object ended any life. With doubt: the last look of the writing process
-    /// saw a life active that no call of this object has ended. Tolerated: the wall clock of the process jumped ahead
-    /// between the last call and that look, so the 60 s that effects may lag had not passed.
+    /// saw a life active that no call of this object has ended. No clock excuses it, be it one that jumped or another
+    /// process's: the 60 s that effects may lag are counted by the process that looks.
     pub(super) fn claims(&self, ordinal: Option<Ordinal>, by: Option<Request>, after: &Value) -> Verdict {
         let Some(object) = self.books.objects.get(text(after, &["metadata", "uid"])) else {
             return Ok(());
@@ -173,13 +173,7 @@ impl Oracle {
                 }
                 let life = call.taken.and_then(|taken| taken.life);
                 let ended = object.lives.iter().find(|(ended, ..)| Some(*ended) == life);
-                let in_time = |own: &Ordinal| {
-                    self.books
-                        .calls
-                        .get(own)
-                        .is_none_or(|own| !own.sent.ran_ahead(call.sent))
-                };
-                if let Some((life, _, own)) = ended.filter(|(_, _, own)| in_time(own)) {
+                if let Some((life, _, own)) = ended {
                     return fail(format!(
                         "it says {outcome}; #{look} saw life {life} active, and #{own} ended it"
                     ));

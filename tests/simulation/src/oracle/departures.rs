@@ -203,15 +203,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// Less than the 120 s that a 202 is waited for, and it was this process that took the intent back. Not so if its
-    /// wall clock, by which that is measured, ran ahead.
+    /// Less than the 120 s that a 202 is waited for, and it was this process that took the intent back.
     fn is_early(&self, sent: Request, call: &GuestCall, heard: Heard) -> bool {
         let taken_back = call.owner.as_ref().and_then(|(uid, id)| {
             let attempt = self.books.objects.get(uid)?.attempts.get(id.as_ref()?)?;
             attempt.cleared?.1
         });
         let passed = sent.at.saturating_sub(heard.at);
-        taken_back == Some(sent.process) && !call.sent.ran_ahead(sent) && passed < ACCEPTED_PATIENCE
+        taken_back == Some(sent.process) && passed < ACCEPTED_PATIENCE
     }
 
     pub(super) fn host_of(&self, object: &Object) -> String {

@@ -32,7 +32,7 @@ impl Oracle {
     ///
     /// I4, afterwards: an object that is said to have failed, without doubt or after a look that saw this life active,
     /// does not end it. Tolerated: the call left more than 60 s before; its effect lagged longer, or the network held it
-    /// up longer, than the last look can wait for; or the wall clock jumped ahead, and that look came too early.
+    /// up longer, than the last look can wait for.
     pub(super) fn life(&mut self, at: Duration, life: &Life) -> Verdict {
         self.books.stir(at);
         let Change::Ends(Some(ordinal)) = life.change else {
@@ -69,7 +69,6 @@ impl Oracle {
         if let Some(end) = &object.end
             && is_failure(&end.outcome)
             && life.at <= sent.at + EFFECT_LAG
-            && end.by.is_none_or(|by| !sent.ran_ahead(by))
         {
             let sentence = format!(
                 "it is said to be {}, and then #{ordinal} ended life {}",
