@@ -128,14 +128,9 @@ impl Entry {
             .filter(|look| connection == Some(look.connection.as_ref()))?;
         Some(LastLook {
             verdict: look.verdict.clone(),
-            at: {
-                let then = Reading {
-                    wall: look.at,
-                    monotonic: look.moment,
-                };
-                retell(look.at, then.offset(), now)
-            },
-            age: now.monotonic.saturating_sub(look.moment),
+            at: retell(look.asked.wall, look.asked.offset(), now),
+            age: now.monotonic.saturating_sub(look.asked.monotonic),
+            answered: now.monotonic.saturating_sub(look.answered),
             failures: look.failures,
             jitter: look.jitter,
         })

@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::moments::Moments;
 use crate::{
     api::{GuestTerminationStatus, Outcome},
+    clock::Reading,
     cluster::Notice,
     schedule::Moment,
     termination::{answer::Look, fact::Fact},
@@ -89,10 +90,10 @@ pub struct SeenLook {
     pub verdict: Look,
     /// The uid of the connection that it went through.
     pub connection: Arc<str>,
-    /// When, by the wall clock.
-    pub at: Timestamp,
-    /// When, by the monotonic clock.
-    pub moment: Moment,
+    /// When it was asked for: what it saw is not older.
+    pub asked: Reading,
+    /// When it was answered.
+    pub answered: Moment,
     /// Looks that failed in a row, this one included.
     pub failures: u32,
     /// Its share of chance.

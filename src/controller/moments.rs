@@ -77,7 +77,9 @@ impl Moments {
             }
         });
         let known = self.calls.as_ref().filter(|(calls, _)| *calls == Calls::of(&status));
-        let Some(since) = known.map(|(_, since)| *since) else { return status };
+        let Some(since) = known.map(|(_, since)| *since) else {
+            return status;
+        };
         let told = |then: Reading| retell(then.wall, then.offset(), now);
         let own = self.sent.filter(|(number, _)| *number == status.attempts);
         if let Some(last) = &mut status.last_send_time {

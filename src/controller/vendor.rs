@@ -1,7 +1,5 @@
 //! The steps of a pass that speak to the vendor: the look, the intent, and the call through the send fence.
 
-use k8s_openapi::jiff::Timestamp;
-
 use super::{
     connections::View,
     findings::{Finding, call_health, look_health},
@@ -10,6 +8,7 @@ use super::{
     record::Recorded,
 };
 use crate::{
+    clock::Reading,
     genesys::{AccessToken, Target},
     schedule::breaker::Operation,
     telemetry::metrics,
@@ -35,6 +34,7 @@ impl Pass<'_> {
         }
         let guest = &sight.request.termination.guest;
         self.tokens -= 1;
+        let mut asked = self.shared.reading();
         let mut answer = self.shared.vendor.observe(&target, &token, guest).await;
         self.count(metrics::Operation::Observe, (&answer.verdict).into(), &answer.evidence);
         let refused = matches!(answer.verdict, Look::Failed(Failure::Unauthorized));
@@ -48,6 +48,7 @@ impl Pass<'_> {
                 return Flow::Over(self.ask(sight));
             }
             self.tokens -= 1;
+            asked = self.shared.reading();
             answer = self.shared.vendor.observe(&target, &token, guest).await;
             self.count(metrics::Operation::Observe, (&answer.verdict).into(), &answer.evidence);
             if matches!(answer.verdict, Look::Failed(Failure::Unauthorized)) {
@@ -84,7 +85,7 @@ impl Pass<'_> {
                 }
             });
         }
-        self.remember_look(view, &answer.verdict, now, jitter);
+        self.remember_look(view, &answer.verdict, asked, jitter);
         let context = Context {
             connection: view.pin.clone(),
             webhooks: view.announcements.clone(),
@@ -117,8 +118,8 @@ impl Pass<'_> {
         !held && state.queue.lane(&view.uid).is_some_and(|lane| !lane.is_paused(moment))
     }
 
-    fn remember_look(&self, view: &View, verdict: &Look, now: Timestamp, jitter: f64) {
-        let moment = self.shared.moment();
+    fn remember_look(&self, view: &View, verdict: &Look, asked: Reading, jitter: f64) {
+        let answered = self.shared.moment();
         let mut state = self.shared.lock();
         let Some(entry) = state.index.get_mut(&self.uid) else {
             return;
@@ -130,8 +131,8 @@ impl Pass<'_> {
         entry.memory.look = Some(SeenLook {
             verdict: verdict.clone(),
             connection: view.uid.clone(),
-            at: now,
-            moment,
+            asked,
+            answered,
             failures: if failed { before.saturating_add(1) } else { 0 },
             jitter,
         });

@@ -97,10 +97,12 @@ pub enum Intent<'a> {
 pub struct LastLook {
     /// What it saw.
     pub verdict: Look,
-    /// When it was answered.
+    /// When it was asked for: it tells of no later time.
     pub at: Timestamp,
     /// Monotonic time since then.
     pub age: Duration,
+    /// Monotonic time since it was answered.
+    pub answered: Duration,
     /// Looks in a row that said neither that the session is active nor that it is over, this one included.
     pub failures: u32,
     /// Its share of chance, 0 to 1.
@@ -201,7 +203,7 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
                 attempt.max(instants::later(sent, Duration::from_millis(1)))
             };
             // A look from before the last call says nothing of what that call did.
-            let supports = |look: &&LastLook| !open && look.age < policy.look_validity && look.at > sent;
+            let supports = |look: &&LastLook| !open && look.answered < policy.look_validity && look.at > sent;
             let fresh = seen.look.filter(supports);
             match (
                 look(status, seen, now, due, next_limit(request, status, policy)),
@@ -278,7 +280,7 @@ fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, ot
     let failed = seen.look.filter(|look| look.active().is_none());
     failed.map_or(due, |look| {
         let pause = policy.backoff(look.failures.saturating_sub(1), look.jitter, None);
-        due.max(instants::later(now, pause.saturating_sub(look.age)))
+        due.max(instants::later(now, pause.saturating_sub(look.answered)))
     })
 }
 

@@ -299,17 +299,21 @@ fn when_a_look_decides_does_not_go_by_the_clock_of_who_called() {
                 entry.memory.look = Some(SeenLook {
                     verdict: Look::Failed(Failure::Unanswered),
                     connection: "c".into(),
-                    at: reading(looked).wall,
-                    moment: reading(looked).monotonic,
+                    asked: reading(looked),
+                    // What it says is as old as the question.
+                    answered: seconds(looked + 9),
                     failures: 1,
                     jitter: 0.5,
                 });
                 for jump in [-7200, 0, 7200] {
-                    let mut now = reading(from);
+                    let mut now = reading(from + 9);
                     now.wall = now.wall.checked_add(SignedDuration::from_secs(jump)).unwrap();
                     let look = entry.look(now, Some("c")).unwrap();
                     let decisive = look.at >= decisive_from(&entry.status_told(now), &policy);
-                    assert_eq!(decisive, decides, "open {open}, ahead {ahead}, looked {looked}, jump {jump}");
+                    assert_eq!(
+                        decisive, decides,
+                        "open {open}, ahead {ahead}, looked {looked}, jump {jump}"
+                    );
                 }
             }
         }

@@ -233,6 +233,7 @@ impl Bench {
             verdict,
             at,
             age: instants::between(at, self.now),
+            answered: instants::between(at, self.now),
             failures,
             jitter: 0.5,
         });

@@ -117,6 +117,7 @@ impl World {
             Some(StaleRead) if self.now < self.stale_until => answer(active(), Some(200), None),
             _ => truth,
         };
+        let asked = self.reading();
         if fault == Some(Conflict) {
             self.edit_label();
         }
@@ -136,7 +137,7 @@ impl World {
             Look::Ended(_) => unreachable!("this vendor says 404"),
         };
         let spends = self.judge(process, !says_nothing, &answer);
-        let (now, moment) = (self.now, self.moment());
+        let answered = self.moment();
         let connection = self.rules.context.connection.uid.as_str().into();
         let entry = self.entry_mut(process);
         let failures = entry.memory.look.as_ref().map_or(0, |look| look.failures);
@@ -144,8 +145,8 @@ impl World {
         entry.memory.look = Some(SeenLook {
             verdict: answer.verdict.clone(),
             connection,
-            at: now,
-            moment,
+            asked,
+            answered,
             failures: if failed { failures + 1 } else { 0 },
             jitter: 0.5,
         });

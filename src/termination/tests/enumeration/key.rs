@@ -340,23 +340,26 @@ impl View<'_> {
             let SeenLook {
                 verdict,
                 connection: _,
-                at,
-                moment,
+                asked,
+                answered,
                 failures,
                 jitter: _,
             } = look;
-            let age = ago(*moment);
+            let (age, answered) = (ago(asked.monotonic), ago(*answered));
             self.put(&std::mem::discriminant(verdict));
             match (verdict, since) {
                 // It is fresh for 5 s; after that it may still decide an end.
-                (Look::Active(_), None) if age >= self.world.rules.policy.look_validity => {
-                    self.put(&(*at >= decisive_from(told, &self.world.rules.policy)));
+                (Look::Active(_), None) if answered >= self.world.rules.policy.look_validity => {
+                    self.put(&(asked.wall >= decisive_from(told, &self.world.rules.policy)));
                 }
                 (Look::Active(_), Some(since)) if status.current_attempt.is_some() => {
                     let far = |span: Duration| span.min(FAR);
                     self.put(&(age <= since, far(since.saturating_sub(age)), far(age)));
                 }
-                _ => self.put(&(age.min(Duration::from_secs(310)), failures)),
+                _ => {
+                    let long = |span: Duration| span.min(Duration::from_secs(310));
+                    self.put(&(long(age), long(answered), failures));
+                }
             }
         }
         self.put(&since.filter(|_| !status.is_finished()).map(|since| since.min(FAR)));
