@@ -221,6 +221,7 @@ async fn guarded(shared: &Shared, pass: &mut Pass<'_>) -> Next {
     if let Some(entry) = shared.lock().index.get_mut(&uid) {
         // Whether a call had left is not known any more: the intent is looked after like somebody else's.
         entry.memory.intent = None;
+        entry.memory.moments.sent(shared.reading());
         entry.memory.look = None;
     }
     let told = AssertUnwindSafe(tell_of_panic(shared, pass, jitter));

@@ -11,6 +11,8 @@ use std::{
 };
 
 pub use super::memory::{Holds, Memory, OwnIntent, SeenLook, Telling, Unanswered};
+use k8s_openapi::jiff::Timestamp;
+
 use super::{moments::retell, past::Past, versions::is_newer};
 use crate::{
     api::{ConnectionKind, GuestTermination, GuestTerminationStatus, WebhookState},
@@ -18,7 +20,9 @@ use crate::{
     cluster::Identity,
     schedule::{Moment, Uid},
     termination::{
+        deadline::decisive_from,
         decide::{Intent, LastLook},
+        policy::Policy,
         request::{Invalid, Request},
     },
 };
@@ -66,8 +70,13 @@ impl Entry {
 
     /// The status, or an empty one, its instants told by the wall clock as it goes now: what a decision goes by. What is
     /// written starts from [`Entry::status`].
-    pub fn status_told(&self, now: Reading) -> GuestTerminationStatus {
-        self.memory.moments.told(self.status(), now)
+    pub fn status_told(&self, now: Reading, policy: &Policy) -> GuestTerminationStatus {
+        self.memory.moments.told(self.status(), now, policy.send_window)
+    }
+
+    /// From when a look decides by the word of the status alone, be it another clock's.
+    pub fn look_from(&self, policy: &Policy) -> Timestamp {
+        decisive_from(&self.status(), policy)
     }
 
     /// Whether its owner has deleted it, though somebody's finalizer may keep it for a while.
@@ -130,7 +139,7 @@ impl Entry {
             verdict: look.verdict.clone(),
             at: retell(look.asked.wall, look.asked.offset(), now),
             age: now.monotonic.saturating_sub(look.asked.monotonic),
-            answered: now.monotonic.saturating_sub(look.answered),
+            since_answered: now.monotonic.saturating_sub(look.answered),
             failures: look.failures,
             jitter: look.jitter,
         })
@@ -175,7 +184,11 @@ impl Entry {
     }
 
     fn learn(&mut self, now: Reading) {
-        self.memory.moments.learn(&self.status(), now);
+        let status = self.status();
+        let open = status.current_attempt.as_ref();
+        let own = open.zip(self.memory.intent.as_ref());
+        let own = own.is_some_and(|(open, own)| open.id == own.id);
+        self.memory.moments.learn(&status, own, now);
         self.notice_intent(now.monotonic);
     }
 

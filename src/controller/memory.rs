@@ -16,8 +16,8 @@ use crate::{
     termination::{answer::Look, fact::Fact},
 };
 
-/// What a process remembers of an object. Lost with the process, and nothing rests on it but economy and the promise
-/// not to send what was not written.
+/// What a process remembers of an object. Lost with the process; nothing rests on it but economy, the promise not to send
+/// what was not written, and that no time is counted by a clock that jumps or by another machine's.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// The last look.

@@ -5,11 +5,12 @@
 //! clock when this process writes it, or sees it first; and as long as the process lives, it is that moment, whatever the
 //! wall clock calls it by now. `notAfter` and the deadline are no such instants: the user and the API server named them.
 //!
-//! What another process, or an earlier self, did is not dated by its wall clock at all: two clocks may be apart by more than
-//! a call's effect may lag. It counts as done when the status first told of it here; never early, so a look that decides
-//! is far enough from the call, on the clock of the process that looks.
+//! When another process, or an earlier self, sent a call is not asked of its wall clock: two clocks may be apart by more
+//! than a call's effect may lag. Its call left at the latest when the send window was over after the status first told of
+//! it here, and before it told here that the attempt was closed. That is never early, so a look that decides an end is far
+//! enough from the call, on the clock of the process that looks.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -29,74 +30,84 @@ enum What {
 #[derive(Clone, Debug, Default)]
 pub struct Moments {
     tied: BTreeMap<What, (Timestamp, SignedDuration)>,
-    /// What the status says of calls, and since when it has said so here.
-    calls: Option<(Calls, Reading)>,
-    /// The number of the last own attempt whose call left, and when it left.
-    sent: Option<(i32, Reading)>,
-}
-
-/// What a status says of its calls: no call leaves without a change of it, before or after.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Calls {
+    /// When the last own call left.
+    sent: Option<Reading>,
+    /// The number of attempts that the status told of.
     attempts: i32,
-    open: Option<(String, bool)>,
-    last_send: Option<Timestamp>,
+    /// The last attempt that is not this process's own.
+    others: Option<Others>,
+    /// The id of an attempt that was accepted, and when the status first told so.
+    accepted: Option<(String, Reading)>,
 }
 
-impl Calls {
-    fn of(status: &Status) -> Self {
-        let open = status.current_attempt.as_ref();
-        Self {
-            attempts: status.attempts,
-            open: open.map(|open| (open.id.clone(), open.accepted_time.is_some())),
-            last_send: status.last_send_time.as_ref().map(|time| time.0),
-        }
-    }
+/// What was seen of another process's attempt.
+#[derive(Clone, Copy, Debug)]
+struct Others {
+    /// When it was first seen.
+    first: Reading,
+    /// When it was first seen to be open no longer.
+    closed: Option<Reading>,
 }
 
 impl Moments {
-    /// Takes in a status that is known from `now` on. What it says as before stays tied to what it was tied to.
-    pub fn learn(&mut self, status: &Status, now: Reading) {
+    /// Takes in a status that is known from `now` on. What it says as before stays tied to what it was tied to. `own`: the
+    /// open attempt is this process's.
+    pub fn learn(&mut self, status: &Status, own: bool, now: Reading) {
         let before = std::mem::take(&mut self.tied);
         let mut status = status.clone();
         each(&mut status, |what, instant| {
             let tied = before.get(&what).filter(|(known, _)| known == instant).copied();
             self.tied.insert(what, tied.unwrap_or((*instant, now.offset())));
         });
-        let calls = Calls::of(&status);
-        if self.calls.as_ref().is_none_or(|(known, _)| *known != calls) {
-            self.calls = Some((calls, now));
+        if self.attempts != status.attempts {
+            self.attempts = status.attempts;
+            if !own {
+                let (first, closed) = (now, None);
+                self.others = Some(Others { first, closed });
+            }
         }
+        let open = status.current_attempt.as_ref();
+        if let Some(others) = self.others.as_mut().filter(|_| own || open.is_none()) {
+            others.closed.get_or_insert(now);
+        }
+        let accepted = open.filter(|open| open.accepted_time.is_some());
+        let known = self.accepted.take();
+        self.accepted = accepted.map(|open| {
+            let known = known.filter(|(id, _)| *id == open.id);
+            known.unwrap_or_else(|| (open.id.clone(), now))
+        });
     }
 
-    /// The status, its instants told by the wall clock as it goes now.
-    pub fn told(&self, mut status: Status, now: Reading) -> Status {
+    /// The status, its instants told by the wall clock as it goes now. A call leaves within `send_window` of its intent.
+    pub fn told(&self, mut status: Status, now: Reading, send_window: Duration) -> Status {
         each(&mut status, |what, instant| {
             if let Some((_, offset)) = self.tied.get(&what).filter(|(known, _)| known == instant) {
                 *instant = retell(*instant, *offset, now);
             }
         });
-        let known = self.calls.as_ref().filter(|(calls, _)| *calls == Calls::of(&status));
-        let Some(since) = known.map(|(_, since)| *since) else {
-            return status;
-        };
-        let told = |then: Reading| retell(then.wall, then.offset(), now);
-        let own = self.sent.filter(|(number, _)| *number == status.attempts);
-        if let Some(last) = &mut status.last_send_time {
-            *last = instants::ceiling(told(own.map_or(since, |(_, sent)| sent)));
-        }
+        let tell = |then: Reading| retell(then.wall, then.offset(), now);
+        let own = self.sent.map(tell);
         if let Some(open) = &mut status.current_attempt {
-            open.started_at.0 = told(since);
-            if let Some(accepted) = &mut open.accepted_time {
-                accepted.0 = told(since);
+            if let Some(seen) = own.max(self.others.map(|others| tell(others.first))) {
+                open.started_at.0 = seen;
             }
+            if let (Some(time), Some((_, accepted))) = (&mut open.accepted_time, &self.accepted) {
+                time.0 = tell(*accepted);
+            }
+        }
+        let others = self.others.map(|others| {
+            let left = instants::later(tell(others.first), send_window);
+            others.closed.map_or(left, |closed| left.min(tell(closed)))
+        });
+        if let (Some(last), Some(left)) = (&mut status.last_send_time, own.max(others)) {
+            *last = instants::ceiling(left);
         }
         status
     }
 
-    /// The call of this own attempt left then.
-    pub fn sent(&mut self, attempt: i32, at: Reading) {
-        self.sent = Some((attempt, at));
+    /// A call of this process left then, or may have left.
+    pub fn sent(&mut self, at: Reading) {
+        self.sent = Some(at);
     }
 
     /// The same of the next try of one webhook.
@@ -139,11 +150,12 @@ fn each(status: &mut Status, mut tell: impl FnMut(What, &mut Timestamp)) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
+    use crate::api::CurrentAttempt;
+
+    const WINDOW: Duration = Duration::from_secs(5);
 
     /// Seconds of the wall clock, and of the other one.
     fn reading(wall: i64, monotonic: u64) -> Reading {
@@ -167,8 +179,8 @@ mod tests {
     #[test]
     fn a_wait_is_as_long_as_it_was_meant_whatever_the_wall_clock_does() {
         let mut moments = Moments::default();
-        moments.learn(&status(10_060), reading(10_000, 100));
-        let told = |now| next(&moments.told(status(10_060), now));
+        moments.learn(&status(10_060), false, reading(10_000, 100));
+        let told = |now| next(&moments.told(status(10_060), now, WINDOW));
         // 20 s later, 40 s are left.
         assert_eq!(told(reading(10_020, 120)), 10_060);
         assert_eq!(told(reading(10_020 - 3600, 120)), 10_020 - 3600 + 40);
@@ -179,59 +191,117 @@ mod tests {
     #[test]
     fn what_is_said_as_before_stays_tied_and_what_is_new_is_tied_anew() {
         let mut moments = Moments::default();
-        moments.learn(&status(10_060), reading(10_000, 100));
+        moments.learn(&status(10_060), false, reading(10_000, 100));
         let later = reading(10_010 - 3600, 110);
-        moments.learn(&status(10_060), later);
-        assert_eq!(next(&moments.told(status(10_060), later)), 10_060 - 3600);
-        moments.learn(&status(10_061), later);
-        assert_eq!(next(&moments.told(status(10_061), later)), 10_061);
-        moments.learn(&Status::default(), later);
-        moments.learn(&status(10_060), later);
+        moments.learn(&status(10_060), false, later);
+        assert_eq!(next(&moments.told(status(10_060), later, WINDOW)), 10_060 - 3600);
+        moments.learn(&status(10_061), false, later);
+        assert_eq!(next(&moments.told(status(10_061), later, WINDOW)), 10_061);
+        moments.learn(&Status::default(), false, later);
+        moments.learn(&status(10_060), false, later);
         assert_eq!(
-            next(&moments.told(status(10_060), later)),
+            next(&moments.told(status(10_060), later, WINDOW)),
             10_060,
             "nothing is kept of what is gone"
         );
     }
 
-    fn called(attempts: i32, last: i64) -> Status {
+    /// So many attempts were made, and the last one is open or closed.
+    fn called(attempts: i32, open: bool) -> Status {
+        let last = Time(Timestamp::from_second(10_000).unwrap());
+        let attempt = CurrentAttempt {
+            id: attempts.to_string(),
+            number: attempts,
+            holder: "somebody".to_owned(),
+            started_at: last.clone(),
+            accepted_time: None,
+            rest: Default::default(),
+        };
         Status {
             attempts,
-            last_send_time: Some(Time(Timestamp::from_second(last).unwrap())),
+            current_attempt: open.then_some(attempt),
+            last_send_time: Some(last),
             ..Status::default()
         }
     }
 
-    #[test]
-    fn the_last_call_is_the_last_also_after_the_clock_was_put_back() {
-        let mut moments = Moments::default();
-        moments.sent(1, reading(10_000, 100));
-        moments.learn(&called(1, 10_000), reading(10_001, 101));
-        // The clock is put back by an hour, and ten minutes later another call leaves. The status keeps the latest.
-        moments.sent(2, reading(10_600 - 3600, 700));
-        moments.learn(&called(2, 10_000), reading(10_601 - 3600, 701));
-        let told = moments.told(called(2, 10_000), reading(10_602 - 3600, 702));
-        assert_eq!(told.last_send_time.unwrap().0.as_second(), 10_600 - 3600);
+    /// When the last call is told to have left.
+    fn last(moments: &Moments, status: Status, now: Reading) -> i64 {
+        let told = moments.told(status, now, WINDOW);
+        told.last_send_time.unwrap().0.as_second()
     }
 
     #[test]
-    fn another_s_call_after_the_own_one_left_when_it_was_first_told_of() {
+    fn an_own_call_left_when_it_left_also_after_the_clock_was_put_back() {
         let mut moments = Moments::default();
-        moments.sent(1, reading(10_000, 100));
-        moments.learn(&called(1, 10_000), reading(10_001, 101));
-        moments.learn(&called(2, 10_000), reading(10_300, 400));
-        let told = |moments: &Moments, status| moments.told(status, reading(10_400, 500)).last_send_time;
-        assert_eq!(told(&moments, called(2, 10_000)).unwrap().0.as_second(), 10_300);
-        // And the own one that comes after it when it left.
-        moments.sent(3, reading(10_350, 450));
-        moments.learn(&called(3, 10_350), reading(10_355, 455));
-        assert_eq!(told(&moments, called(3, 10_350)).unwrap().0.as_second(), 10_350);
+        moments.learn(&called(1, true), true, reading(9_999, 99));
+        moments.sent(reading(10_000, 100));
+        moments.learn(&called(1, false), false, reading(10_001, 101));
+        assert_eq!(last(&moments, called(1, false), reading(10_002, 102)), 10_000);
+        // The clock is put back by an hour, and ten minutes later another call leaves. The status keeps the latest.
+        moments.learn(&called(2, true), true, reading(10_599 - 3600, 699));
+        moments.sent(reading(10_600 - 3600, 700));
+        moments.learn(&called(2, false), false, reading(10_610 - 3600, 710));
+        let now = reading(10_620 - 3600, 720);
+        assert_eq!(last(&moments, called(2, false), now), 10_600 - 3600);
+        // An own attempt whose call does not leave changes nothing of that.
+        moments.learn(&called(3, true), true, reading(10_620 - 3600, 720));
+        moments.learn(&called(3, false), false, reading(10_621 - 3600, 721));
+        assert_eq!(last(&moments, called(3, false), now), 10_600 - 3600);
+    }
+
+    #[test]
+    fn another_s_call_left_in_its_window_after_it_was_first_told_of_and_before_it_was_closed() {
+        let mut moments = Moments::default();
+        moments.sent(reading(10_000, 100));
+        moments.learn(&called(1, true), true, reading(10_000, 100));
+        moments.learn(&called(1, false), false, reading(10_001, 101));
+        moments.learn(&called(2, true), false, reading(10_300, 400));
+        let now = reading(10_400, 500);
+        assert_eq!(last(&moments, called(2, true), now), 10_305);
+        // Told of again, and closed late: nothing new.
+        moments.learn(&called(2, true), false, reading(10_310, 410));
+        moments.learn(&called(2, false), false, reading(10_320, 420));
+        moments.learn(&called(2, false), false, reading(10_330, 430));
+        assert_eq!(last(&moments, called(2, false), now), 10_305);
+        // Closed at once; and one that was closed when it was first seen.
+        moments.learn(&called(3, true), false, reading(10_340, 440));
+        moments.learn(&called(3, false), false, reading(10_342, 442));
+        assert_eq!(last(&moments, called(3, false), now), 10_342);
+        moments.learn(&called(4, false), false, reading(10_350, 450));
+        assert_eq!(last(&moments, called(4, false), now), 10_350);
+        // The own one that comes after it when it left.
+        moments.learn(&called(5, true), true, reading(10_360, 460));
+        moments.sent(reading(10_361, 461));
+        assert_eq!(last(&moments, called(5, true), now), 10_361);
+    }
+
+    #[test]
+    fn an_attempt_is_accepted_when_the_status_first_tells_so() {
+        let accepted = |attempts: i32| {
+            let mut status = called(attempts, true);
+            let open = status.current_attempt.as_mut().unwrap();
+            open.accepted_time = Some(open.started_at.clone());
+            status
+        };
+        let told = |moments: &Moments, status| {
+            let told = moments.told(status, reading(20_000, 500), WINDOW);
+            told.current_attempt.unwrap().accepted_time.unwrap().0.as_second()
+        };
+        let mut moments = Moments::default();
+        moments.learn(&called(1, true), false, reading(20_000 - 200, 300));
+        moments.learn(&accepted(1), false, reading(20_000 - 190, 310));
+        moments.learn(&accepted(1), false, reading(20_000 - 180, 320));
+        assert_eq!(told(&moments, accepted(1)), 20_000 - 190);
+        moments.learn(&called(1, false), false, reading(20_000 - 170, 330));
+        moments.learn(&accepted(2), false, reading(20_000 - 160, 340));
+        assert_eq!(told(&moments, accepted(2)), 20_000 - 160);
     }
 
     #[test]
     fn what_was_never_learnt_is_taken_at_its_word() {
         let moments = Moments::default();
-        assert_eq!(next(&moments.told(status(10_060), reading(5, 5))), 10_060);
+        assert_eq!(next(&moments.told(status(10_060), reading(5, 5), WINDOW)), 10_060);
         let due = Timestamp::from_second(10_060).unwrap();
         assert_eq!(moments.webhook("analytics", due, reading(5, 5)), due);
     }

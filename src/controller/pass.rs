@@ -139,7 +139,8 @@ impl<'a> Pass<'a> {
         let sight = self.look_around(entry, request);
         let reading = self.shared.reading();
         let (now, moment) = (reading.wall, reading.monotonic);
-        let status = sight.entry.status_told(reading);
+        let policy = &self.shared.settings.policy;
+        let status = sight.entry.status_told(reading, policy);
         let uid = sight.resolved.view.as_ref().map(|view| view.uid.clone());
         let look = sight.entry.look(reading, uid.as_deref());
         let seen = Observed {
@@ -147,9 +148,10 @@ impl<'a> Pass<'a> {
             held: sight.resolved.held.as_ref(),
             intent: sight.entry.intent(moment),
             look: look.as_ref(),
+            look_from: sight.entry.look_from(policy),
             jitter: self.shared.chance.share(),
         };
-        let step = decide(&sight.request, &status, &seen, now, &self.shared.settings.policy);
+        let step = decide(&sight.request, &status, &seen, now, policy);
         // The call of an own intent goes to the fence, which takes it back.
         let ends = seen.kept.is_some() || matches!(step, Step::Record(Fact::NotSent { .. }) | Step::Call);
         if !ends && !self.leads() {
@@ -230,8 +232,9 @@ impl<'a> Pass<'a> {
     /// Waits for the connection's lane, and for the time that ends the termination.
     pub(super) fn ask(&self, sight: &Sight) -> Next {
         let reading = self.shared.reading();
-        let status = sight.entry.status_told(reading);
-        let limit = time_limit(&sight.request, &status, reading.wall, &self.shared.settings.policy);
+        let policy = &self.shared.settings.policy;
+        let status = sight.entry.status_told(reading, policy);
+        let limit = time_limit(&sight.request, &status, reading.wall, policy);
         let at = limit.map(|limit| self.shared.moment_of(limit));
         let Some(view) = &sight.resolved.view else {
             return Next { at, ask: None };

@@ -279,14 +279,14 @@ impl Pass<'_> {
                 context,
             });
             entry.memory.intent = None;
-            entry.memory.moments.sent(number, sent);
         }
         Flow::On
     }
 
     /// The send fence, the last thing before the socket. From here on the intent's call counts as sent.
     fn pass_fence(&self, view: &View, repeat: bool) -> Result<(OwnIntent, i32), &'static str> {
-        let (now, moment) = (self.shared.now(), self.shared.moment());
+        let reading = self.shared.reading();
+        let (now, moment) = (reading.wall, reading.monotonic);
         let mut state = self.shared.lock();
         let gone = "The object is no longer known; the call was not sent.";
         let entry = state.index.get(&self.uid).ok_or(gone)?;
@@ -319,12 +319,11 @@ impl Pass<'_> {
             .current_attempt
             .as_ref()
             .map_or(status.attempts, |open| open.number);
-        if let Some(intent) = state
-            .index
-            .get_mut(&self.uid)
-            .and_then(|entry| entry.memory.intent.as_mut())
-        {
-            intent.in_flight = true;
+        if let Some(memory) = state.index.get_mut(&self.uid).map(|entry| &mut entry.memory) {
+            memory.moments.sent(reading);
+            if let Some(intent) = &mut memory.intent {
+                intent.in_flight = true;
+            }
         }
         Ok((own, number))
     }

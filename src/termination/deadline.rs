@@ -37,8 +37,8 @@ pub fn proves_route(status: &Status) -> bool {
     status.connection.is_some() && is_unsure(status)
 }
 
-/// When the last call left or may have left. Never early: `startedAt` is cut to the second, so an open intent's call may
-/// have left up to a second later than it alone says. When an accepted call left is known.
+/// When the last call left or may have left. Never early: a written `startedAt` is cut to the second, so an open intent's
+/// call may have left up to a second later than it alone says. When an accepted call left stands in `lastSendTime`.
 pub fn last_send(status: &Status, policy: &Policy) -> Option<Timestamp> {
     let open = status
         .current_attempt

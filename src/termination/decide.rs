@@ -69,6 +69,9 @@ pub struct Observed<'a> {
     pub intent: Intent<'a>,
     /// The last look that this process made at the session, through the connection that is asked now.
     pub look: Option<&'a LastLook>,
+    /// From when a look decides by the word of the status alone. It may be another clock's word, so it decides nothing: but
+    /// a look is made then already, since the session may be over.
+    pub look_from: Timestamp,
     /// This pass's share of chance, 0 to 1.
     pub jitter: f64,
 }
@@ -102,7 +105,7 @@ pub struct LastLook {
     /// Monotonic time since then.
     pub age: Duration,
     /// Monotonic time since it was answered.
-    pub answered: Duration,
+    pub since_answered: Duration,
     /// Looks in a row that said neither that the session is active nor that it is over, this one included.
     pub failures: u32,
     /// Its share of chance, 0 to 1.
@@ -170,7 +173,7 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
     match ending(request, status, now, policy) {
         Some(end) if !is_unsure(status) || decided() => Step::Record(Fact::Ended(end)),
         Some(_) if now >= patience_ends(request, status, policy) => {
-            // At least one look is tried, also by a process that comes when the patience is long over.
+            // At least one look is tried, also by a process that begins to lead when the patience is long over.
             let tried = seen.look.is_some_and(|look| look.at >= decisive_from(status, policy));
             if tried || seen.held.is_some() {
                 Step::Record(Fact::Ended(unconfirmed()))
@@ -179,7 +182,7 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
             }
         }
         Some(_) => {
-            let due = due(status, seen, now, policy, decisive_from(status, policy));
+            let due = due(status, seen, now, policy, last_look(status, seen, policy));
             look(status, seen, now, due, Some(patience_ends(request, status, policy)))
         }
         None if request.suspend => {
@@ -190,7 +193,7 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
                     on_connection: false,
                 });
             }
-            let due = due(status, seen, now, policy, decisive_from(status, policy));
+            let due = due(status, seen, now, policy, last_look(status, seen, policy));
             look(status, seen, now, due, limit)
         }
         None => {
@@ -203,7 +206,7 @@ pub fn decide(request: &Request, status: &Status, seen: &Observed<'_>, now: Time
                 attempt.max(instants::later(sent, Duration::from_millis(1)))
             };
             // A look from before the last call says nothing of what that call did.
-            let supports = |look: &&LastLook| !open && look.answered < policy.look_validity && look.at > sent;
+            let supports = |look: &&LastLook| !open && look.since_answered < policy.look_validity && look.at > sent;
             let fresh = seen.look.filter(supports);
             match (
                 look(status, seen, now, due, next_limit(request, status, policy)),
@@ -261,18 +264,27 @@ pub fn time_limit(request: &Request, status: &Status, now: Timestamp, policy: &P
     limit.filter(|limit| *limit > now)
 }
 
+/// From when the look is made that decides an end; and before it, once, the one that may find the session over.
+fn last_look(status: &Status, seen: &Observed<'_>, policy: &Policy) -> Timestamp {
+    let decisive = decisive_from(status, policy);
+    let answered = |look: &LastLook| look.active().is_some() && look.at >= seen.look_from;
+    if seen.look.is_some_and(answered) {
+        decisive
+    } else {
+        decisive.min(seen.look_from)
+    }
+}
+
 /// When the next look is due that decides an open intent, or else an end (`otherwise`).
 fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, otherwise: Timestamp) -> Timestamp {
     let due = match (accepted(status), &status.current_attempt, seen.intent) {
         (Some((_, accepted)), ..) => accepted_look(accepted, seen.look, policy),
         (None, Some(_), Intent::Foreign { unchanged_for }) => {
             let looked = seen.look.is_some_and(|look| look.age <= unchanged_for);
-            let left = policy.foreign_intent_patience.saturating_sub(unchanged_for);
-            if looked {
-                instants::later(now, left)
-            } else {
-                Timestamp::MIN
+            if !looked {
+                return Timestamp::MIN;
             }
+            instants::later(now, policy.foreign_intent_patience.saturating_sub(unchanged_for))
         }
         _ => otherwise,
     };
@@ -280,7 +292,7 @@ fn due(status: &Status, seen: &Observed<'_>, now: Timestamp, policy: &Policy, ot
     let failed = seen.look.filter(|look| look.active().is_none());
     failed.map_or(due, |look| {
         let pause = policy.backoff(look.failures.saturating_sub(1), look.jitter, None);
-        due.max(instants::later(now, pause.saturating_sub(look.answered)))
+        due.max(instants::later(now, pause.saturating_sub(look.since_answered)))
     })
 }
 

@@ -7,8 +7,9 @@ use super::*;
 use crate::{
     api::Outcome,
     termination::{
-        answer::{Failure, Look},
+        answer::{Failure, Look, SessionSeen},
         deadline::decisive_from,
+        decide::{Observed, Step, Wake, decide},
         fact::Fact,
         instants,
         policy::Policy,
@@ -273,20 +274,49 @@ fn called_by_another(version: &str, open: bool, by_its_clock: Timestamp) -> Gues
     object
 }
 
+fn seconds(seconds: u64) -> Moment {
+    Moment::from_secs(seconds)
+}
+
+fn noon() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+/// So many seconds after noon, and after the start of the process.
+fn reading(monotonic: u64) -> Reading {
+    Reading {
+        wall: instants::later(noon(), seconds(monotonic)),
+        monotonic: seconds(monotonic),
+    }
+}
+
+/// Asked for then, and answered nine seconds later: what it says is as old as the question.
+fn look(verdict: Look, asked: u64) -> SeenLook {
+    SeenLook {
+        verdict,
+        connection: "c".into(),
+        asked: reading(asked),
+        answered: seconds(asked + 9),
+        failures: 0,
+        jitter: 0.5,
+    }
+}
+
+fn active() -> Look {
+    Look::Active(SessionSeen {
+        state: "active".to_owned(),
+        last_updated: None,
+    })
+}
+
 /// Two clocks may be apart by more than a call's effect may lag: a look decides an end 60 s after the call at the
 /// earliest, by the clock of the process that looks, and not later for another one's clock that is ahead.
 #[test]
 fn when_a_look_decides_does_not_go_by_the_clock_of_who_called() {
     let policy = Policy::default();
-    let seconds = |seconds: u64| Moment::from_secs(seconds);
-    let noon = Timestamp::from_second(1_800_000_000).unwrap();
-    let reading = |monotonic: u64| Reading {
-        wall: instants::later(noon, seconds(monotonic)),
-        monotonic: seconds(monotonic),
-    };
     for (open, from) in [(true, 166), (false, 160)] {
         for ahead in [-3600, -70, 0, 70, 3600] {
-            let by_its_clock = noon.checked_add(SignedDuration::from_secs(ahead)).unwrap();
+            let by_its_clock = noon().checked_add(SignedDuration::from_secs(ahead)).unwrap();
             let mut index = Index::default();
             let (uid, _) = index.see(object("a", "1"), reading(0)).unwrap();
             index.see(called_by_another("2", open, by_its_clock), reading(100));
@@ -295,27 +325,61 @@ fn when_a_look_decides_does_not_go_by_the_clock_of_who_called() {
             suspended.spec.suspend = true;
             index.see(suspended, reading(120));
             let entry = index.get_mut(&uid).unwrap();
-            for (looked, decides) in [(10, false), (101, false), (from - 1, false), (from, true)] {
-                entry.memory.look = Some(SeenLook {
-                    verdict: Look::Failed(Failure::Unanswered),
-                    connection: "c".into(),
-                    asked: reading(looked),
-                    // What it says is as old as the question.
-                    answered: seconds(looked + 9),
-                    failures: 1,
-                    jitter: 0.5,
-                });
+            for (asked, decides) in [(10, false), (101, false), (from - 1, false), (from, true)] {
+                entry.memory.look = Some(look(active(), asked));
                 for jump in [-7200, 0, 7200] {
                     let mut now = reading(from + 9);
                     now.wall = now.wall.checked_add(SignedDuration::from_secs(jump)).unwrap();
                     let look = entry.look(now, Some("c")).unwrap();
-                    let decisive = look.at >= decisive_from(&entry.status_told(now), &policy);
+                    let decisive = look.at >= decisive_from(&entry.status_told(now, &policy), &policy);
                     assert_eq!(
                         decisive, decides,
-                        "open {open}, ahead {ahead}, looked {looked}, jump {jump}"
+                        "open {open}, ahead {ahead}, asked {asked}, jump {jump}"
                     );
                 }
             }
         }
     }
+}
+
+/// A session that is over is found at once; that it is not over decides nothing before 60 s have passed here.
+#[test]
+fn a_process_that_finds_an_end_due_looks_at_once_and_decides_later() {
+    let policy = Policy::default();
+    let mut index = Index::default();
+    let mut due = called_by_another("1", false, noon());
+    due.metadata.creation_timestamp = Some(Time(noon()));
+    due.spec.active_deadline_seconds = 60;
+    let (uid, _) = index.see(due, reading(1000)).unwrap();
+    let mut step = |look: Option<SeenLook>, now: u64| {
+        let entry = index.get_mut(&uid).unwrap();
+        entry.memory.look = look;
+        let now = reading(now);
+        let look = entry.look(now, Some("c"));
+        let seen = Observed {
+            kept: None,
+            held: None,
+            intent: entry.intent(now.monotonic),
+            look: look.as_ref(),
+            look_from: entry.look_from(&policy),
+            jitter: 0.5,
+        };
+        let request = entry.request.as_ref().unwrap();
+        decide(request, &entry.status_told(now, &policy), &seen, now.wall, &policy)
+    };
+    let waits = |until: u64| {
+        let (at, on_connection) = (Some(reading(until).wall), false);
+        Step::Wait(Wake { at, on_connection })
+    };
+    assert_eq!(step(None, 1000), Step::Look);
+    let failed = Look::Failed(Failure::Unanswered);
+    assert_eq!(step(Some(look(failed, 1001)), 1020), Step::Look, "it is repeated");
+    assert_eq!(
+        step(Some(look(active(), 1001)), 1020),
+        waits(1060),
+        "no third one in between"
+    );
+    assert_eq!(step(Some(look(active(), 1001)), 1060), Step::Look);
+    let ended = step(Some(look(active(), 1060)), 1069);
+    assert!(matches!(ended, Step::Record(Fact::Ended(_))), "{ended:?}");
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     termination::{
         answer::{Answer, Call, Evidence, Failure, Look, SessionSeen, Suspicion, Unreachable},
-        deadline::proves_route,
+        deadline::{decisive_from, proves_route},
         decide::{Intent, LastLook, Observed, Step, Wake, decide},
         evolve::evolve,
         fact::{Announcement, AttemptSent, Context, Fact, Hold},
@@ -233,7 +233,7 @@ impl Bench {
             verdict,
             at,
             age: instants::between(at, self.now),
-            answered: instants::between(at, self.now),
+            since_answered: instants::between(at, self.now),
             failures,
             jitter: 0.5,
         });
@@ -249,6 +249,7 @@ impl Bench {
                 Own::InFlight => Intent::InFlight,
             },
             look: look.as_ref(),
+            look_from: decisive_from(&self.status, &self.policy),
             jitter: 0.5,
         };
         decide(&self.request(), &self.status, &seen, self.now, &self.policy)

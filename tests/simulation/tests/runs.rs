@@ -11,7 +11,7 @@ mod runs {
     /// Seeds beyond those that showed a mistake in a long run. Most were the oracle's: it took one order of what happens at
     /// the same instant for the only one, or knew too little of a connection that is replaced and of leases. Where the
     /// generator of plans changes, they are seeds like all others.
-    const FOUND: [(&str, &str); 18] = [
+    const FOUND: [(&str, &str); 19] = [
         (
             "90648",
             "the proof of a route was taken back by a process that began with an old list",
@@ -33,6 +33,10 @@ mod runs {
         (
             "951410",
             "a look from before another leader's intent told that its call had not taken effect",
+        ),
+        (
+            "21187",
+            "a look from right after another leader's call, whose clock was behind, told the same",
         ),
         ("69513", "oracle: a success and a failure at the same instant"),
         ("74414", "oracle: the breaker of a connection that was created anew"),

@@ -240,9 +240,10 @@ impl World {
             return self.crash(process);
         }
         self.check_send(process, &own.id);
+        let sent = self.reading();
+        self.entry_mut(process).memory.moments.sent(sent);
         let request = self.entry(process).unwrap().request.clone().unwrap();
         assert_eq!(request.termination, self.request().termination, "I7");
-        let sent = self.reading();
         let failed = |failure| Self::failed(Call::Failed, failure);
         let reaches = match fault {
             None => true,
@@ -302,7 +303,6 @@ impl World {
             answer,
             context,
         });
-        entry.memory.moments.sent(number, sent);
         entry.memory.intent = None;
     }
 

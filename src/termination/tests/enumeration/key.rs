@@ -292,9 +292,11 @@ impl View<'_> {
             return; // Nothing will ever wake it.
         }
         let current = object.metadata.resource_version == self.world.server.object.metadata.resource_version;
-        self.put(&(current, deleted, doubtful));
+        // Whether the server knows of an attempt that it has not seen: it will count from when it sees it.
+        let told = status.attempts == self.world.status().attempts;
+        self.put(&(current, told, deleted, doubtful));
         self.status(status);
-        let told = entry.status_told(self.world.reading());
+        let told = entry.status_told(self.world.reading(), &self.world.rules.policy);
         if !status.is_finished() {
             self.maybe(told.last_send_time.as_ref());
             let open = told.current_attempt.as_ref();

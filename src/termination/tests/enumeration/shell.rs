@@ -61,9 +61,10 @@ impl World {
             held: None,
             intent: entry.intent(moment),
             look: look.as_ref(),
+            look_from: entry.look_from(&self.rules.policy),
             jitter: 0.5,
         };
-        let told = entry.status_told(self.reading());
+        let told = entry.status_told(self.reading(), &self.rules.policy);
         let gated = |work: Work| {
             if self.now >= gate {
                 return work;

@@ -8,7 +8,7 @@ use super::{
     Invariant, Oracle, Verdict,
     books::{GuestCall, Request},
     endings::write_of,
-    lives::is_failure,
+    lives::{EFFECT_LAG, is_failure},
     read::{is_true, text},
     violation,
 };
@@ -16,6 +16,9 @@ use crate::{
     history::Ordinal,
     vendor::{Operation, Told},
 };
+
+/// By so much a wall clock may be off that is taken for one that did not jump.
+const SLEWED: Duration = Duration::from_secs(1);
 
 impl Oracle {
     /// I4: an attempt is said to be accepted, or to be accepted at another time, by a process that was answered 202 to a
@@ -64,8 +67,8 @@ impl Oracle {
     /// shown through the connection before, the object had an attempt, or the user's `trust: Always` says so.
     ///
     /// A failure without doubt: no call of this object ended any life. With doubt: the last look of the writing process
-    /// saw a life active that no call of this object has ended. No clock excuses it, be it one that jumped or another
-    /// process's: the 60 s that effects may lag are counted by the process that looks.
+    /// saw a life active that no call of this object has ended, and was asked for at least 60 s after the last call. No
+    /// clock excuses it, be it one that jumped or another process's: the process that looks counts the 60 s.
     pub(super) fn claims(&self, ordinal: Option<Ordinal>, by: Option<Request>, after: &Value) -> Verdict {
         let Some(object) = self.books.objects.get(text(after, &["metadata", "uid"])) else {
             return Ok(());
@@ -169,6 +172,17 @@ impl Oracle {
                 if !active(call) {
                     return fail(format!(
                         "it says {outcome} with a call in doubt, and the last look #{look} did not say active"
+                    ));
+                }
+                // What stands still may send long after its intent was written.
+                let counts = |own: &GuestCall| own.sent.process == by.process || !self.facts.processes_freeze;
+                let lag = EFFECT_LAG.saturating_sub(SLEWED);
+                let close = |own: &GuestCall| own.sent.at <= call.sent.at && call.sent.at < own.sent.at + lag;
+                let mut own = object.calls.iter();
+                let own = own.find(|own| self.books.calls.get(own).is_some_and(|own| counts(own) && close(own)));
+                if let Some(own) = own {
+                    return fail(format!(
+                        "it says {outcome} with a call in doubt, and the last look #{look} came too soon after #{own}"
                     ));
                 }
                 let life = call.taken.and_then(|taken| taken.life);

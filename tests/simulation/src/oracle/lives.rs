@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long an effect may lag.
-const EFFECT_LAG: Duration = Duration::from_secs(60);
+pub(super) const EFFECT_LAG: Duration = Duration::from_secs(60);
 /// A call that was not answered by then is given up by its sender.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A process that is asked to stop waits so long for what is on its way.
