@@ -9,12 +9,12 @@ WORKDIR /src
 
 # The dependencies alone, over empty sources: this layer is built again only when a manifest changes. rust-toolchain.toml
 # stays outside: the image is the toolchain.
+# Of tests/, .dockerignore lets the manifests through and nothing else: cargo wants to see every member of the workspace.
 COPY Cargo.toml Cargo.lock ./
-COPY tests/control-plane/Cargo.toml tests/control-plane/
-COPY tests/demo/Cargo.toml tests/demo/
-COPY tests/simulator/Cargo.toml tests/simulator/
-RUN for package in . tests/*; do \
-      mkdir -p "$package/src" && touch "$package/src/lib.rs" && echo 'fn main() {}' > "$package/src/main.rs" || exit 1; \
+COPY tests/ tests/
+RUN for manifest in Cargo.toml $(find tests -name Cargo.toml); do \
+      src="$(dirname "$manifest")/src"; \
+      mkdir -p "$src" && touch "$src/lib.rs" && echo 'fn main() {}' > "$src/main.rs" || exit 1; \
     done \
  && cargo build --release --locked --package guest-termination-operator --bin guest-termination-operator
 

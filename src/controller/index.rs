@@ -236,7 +236,13 @@ impl Entry {
         match open {
             None => self.memory.foreign = None,
             Some(open) if self.memory.foreign.as_ref().is_some_and(|(id, _)| *id == open.id) => {}
-            Some(open) => self.memory.foreign = Some((open.id.clone(), now)),
+            Some(open) => {
+                self.memory.foreign = Some((open.id.clone(), now));
+                // The first failure of those that follow is the first.
+                if let Some(look) = &mut self.memory.look {
+                    look.failures = 0;
+                }
+            }
         }
     }
 }

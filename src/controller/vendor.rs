@@ -279,6 +279,7 @@ impl Pass<'_> {
                 context,
             });
             entry.memory.intent = None;
+            entry.memory.moments.sent(sent);
         }
         Flow::On
     }

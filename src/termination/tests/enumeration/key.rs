@@ -219,8 +219,7 @@ impl View<'_> {
             return;
         }
         self.until(next_attempt_time.as_ref().map(|time| time.0));
-        // When is told by who sees it; that it changes counts.
-        self.put(&last_send_time.is_some());
+        self.maybe(last_send_time.as_ref());
         // None, one, or more: nothing else is made of the number of attempts.
         self.put(&(suspended_seconds, connection.is_some(), attempts.min(&2), retries));
         self.put(&(may_have_applied, current_attempt.is_some()));
@@ -228,12 +227,13 @@ impl View<'_> {
             id,
             number: _,
             holder: _,
-            started_at: _,
+            started_at,
             accepted_time,
             rest: _,
         }) = current_attempt
         {
             self.attempt(id);
+            self.time(started_at.0);
             self.put(&accepted_time.is_some());
         }
         let kept: Vec<&str> = (0..self.world.processes.len())
@@ -352,7 +352,10 @@ impl View<'_> {
             match (verdict, since) {
                 // It is fresh for 5 s; after that it may still decide an end.
                 (Look::Active(_), None) if answered >= self.world.rules.policy.look_validity => {
-                    self.put(&(asked.wall >= decisive_from(told, &self.world.rules.policy)));
+                    // By its own dates, and by the status's word.
+                    for status in [told, status] {
+                        self.put(&(asked.wall >= decisive_from(status, &self.world.rules.policy)));
+                    }
                 }
                 (Look::Active(_), Some(since)) if status.current_attempt.is_some() => {
                     let far = |span: Duration| span.min(FAR);

@@ -18,8 +18,8 @@ use crate::{
 
 /// A call leaves this long after the write of its intent began, or not at all.
 const SEND_WINDOW: Duration = Duration::from_secs(5);
-/// A 202 is waited for so long; acceptedTime is cut to the second.
-const ACCEPTED_PATIENCE: Duration = Duration::from_secs(118);
+/// A 202 is waited for so long, by a clock that may be slewed.
+const ACCEPTED_PATIENCE: Duration = Duration::from_secs(119);
 
 /// A token request that was not answered by then is given up.
 const RENEWAL: Duration = Duration::from_secs(11);
