@@ -91,7 +91,7 @@ pub(super) fn not_after() -> Vec<Rule> {
             "self.matches('{INSTANT}') && timestamp(self) >= timestamp('2000-01-01T00:00:00Z') && \
              timestamp(self) < timestamp('9999-01-01T00:00:00Z')"
         ),
-        "spec.notAfter must be an instant of RFC 3339 between the years 2000 and 9999, such as 2030-01-31T12:00:00Z.",
+        "spec.notAfter must be an instant of RFC 3339 between the years 2000 and 9998, such as 2030-01-31T12:00:00Z.",
     )]
 }
 

@@ -5,9 +5,9 @@
 //! * Ordinary work waits for `nextAttemptTime`, and for the last call to be over.
 //! * An intent that is open (another process's, or accepted by a 202) is looked after by its own times; it carries no
 //!   `nextAttemptTime`.
-//! * The last look of an unsuccessful end, and the look of a suspended object, go by the last send alone. They ignore
-//!   `nextAttemptTime`, which spaces out *attempts*: no attempt follows them. Those that fail are repeated with the
-//!   backoff's steps, from memory.
+//! * The last look of an unsuccessful end, and the look of a suspended object, go by the last send alone, and one before
+//!   them by what the status says of it. They ignore `nextAttemptTime`, which spaces out *attempts*: no attempt follows
+//!   them. Those that fail are repeated with the backoff's steps, from memory.
 //! * A look that says nothing while the connection is out of order leaves the status as it is, but for the first word on
 //!   the cause: whose turn comes next is the lane's word, not this module's.
 
@@ -264,7 +264,8 @@ pub fn time_limit(request: &Request, status: &Status, now: Timestamp, policy: &P
     limit.filter(|limit| *limit > now)
 }
 
-/// From when the look is made that decides an end; and before it, once, the one that may find the session over.
+/// From when the look is made that decides an end; or, until one was answered, the one before it that may find the session
+/// over.
 fn last_look(status: &Status, seen: &Observed<'_>, policy: &Policy) -> Timestamp {
     let decisive = decisive_from(status, policy);
     let answered = |look: &LastLook| look.active().is_some() && look.at >= seen.look_from;

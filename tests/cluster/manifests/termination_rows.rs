@@ -9,7 +9,7 @@ pub(super) type Row = (String, Value, Verdict);
 
 const GUEST_ID: &str = "spec.guestId must have 1 to 128 letters, digits, '.', '_' and '-'";
 const EXTERNAL_REF: &str = "spec.externalRef must have 1 to 256 characters and no control characters";
-const NOT_AFTER: &str = "spec.notAfter must be an instant of RFC 3339 between the years 2000 and 9999";
+const NOT_AFTER: &str = "spec.notAfter must be an instant of RFC 3339 between the years 2000 and 9998";
 const CONNECTION_NAME: &str = "spec.connectionRef.name must be the name of a GenesysConnection in this namespace";
 const BACKOFF_LIMIT: &str = "spec.backoffLimit must be between 0 and 50 retries";
 const DEADLINE: &str = "spec.activeDeadlineSeconds must be between 1 and 31536000 seconds (365 days)";

@@ -177,7 +177,9 @@ impl Oracle {
                 // What stands still may send long after its intent was written.
                 let counts = |own: &GuestCall| own.sent.process == by.process || !self.facts.processes_freeze;
                 let lag = EFFECT_LAG.saturating_sub(SLEWED);
-                let close = |own: &GuestCall| call.sent.at < own.sent.at + lag;
+                // A call of this process after its look is one whose answer left no doubt: with doubt, it looks again.
+                let after = |own: &GuestCall| own.sent.process == by.process && call.sent.at < own.sent.at;
+                let close = |own: &GuestCall| call.sent.at < own.sent.at + lag && !after(own);
                 let mut own = object.calls.iter();
                 let own = own.find(|own| self.books.calls.get(own).is_some_and(|own| counts(own) && close(own)));
                 if let Some(own) = own {
