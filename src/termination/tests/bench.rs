@@ -170,8 +170,12 @@ pub(super) struct Bench {
     pub(super) context: Context,
     pub(super) route_proven: bool,
     pub(super) held: Option<Hold>,
-    /// The last look: what it saw, when, and how many in a row said nothing.
+    /// The last look: what it saw, when it was answered, and how many in a row said nothing.
     pub(super) look: Option<(Look, Timestamp, u32)>,
+    /// How long a look is on its way.
+    pub(super) took: Duration,
+    /// From when a look decides by the word of the status, where that is another one than what this process knows.
+    pub(super) look_from: Option<Timestamp>,
     pub(super) own: Own,
     /// Since when the open intent is known to this process.
     pub(super) intent_since: Timestamp,
@@ -206,6 +210,8 @@ impl Bench {
             route_proven: false,
             held: None,
             look: None,
+            took: Duration::ZERO,
+            look_from: None,
             own: Own::None,
             intent_since: at(1),
             sent_at: at(1),
@@ -231,8 +237,8 @@ impl Bench {
     pub(super) fn step(&self) -> Step {
         let look = self.look.clone().map(|(verdict, at, failures)| LastLook {
             verdict,
-            at,
-            age: instants::between(at, self.now),
+            at: at - self.took,
+            age: instants::between(at - self.took, self.now),
             since_answered: instants::between(at, self.now),
             failures,
             jitter: 0.5,
@@ -249,7 +255,9 @@ impl Bench {
                 Own::InFlight => Intent::InFlight,
             },
             look: look.as_ref(),
-            look_from: decisive_from(&self.status, &self.policy),
+            look_from: self
+                .look_from
+                .unwrap_or_else(|| decisive_from(&self.status, &self.policy)),
             jitter: 0.5,
         };
         decide(&self.request(), &self.status, &seen, self.now, &self.policy)

@@ -1,5 +1,7 @@
 //! "How it ends": precedence, suspension, `notAfter`, and the last look of an unsuccessful end.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::bench::*;
@@ -406,4 +408,71 @@ fn a_final_state_absorbs() {
     bench.edit(|spec| spec.suspend = true);
     assert_eq!(bench.step(), Step::Rest);
     assert_eq!(bench.record().status, done);
+}
+
+/// An object in doubt whose end is due, or that is suspended, 200 s after its creation, of whose last call this process
+/// first heard then.
+fn first_seen_in_doubt(suspended: bool) -> Bench {
+    let mut bench = Bench::new();
+    bench.object.spec.active_deadline_seconds = 60;
+    bench.looks(active()).attempt_in_vain();
+    if suspended {
+        bench.edit(|spec| spec.suspend = true);
+        bench.record();
+    }
+    bench.now = at(200);
+    bench.status.last_send_time = Some(Time(at(200)));
+    bench.look = None;
+    bench
+}
+
+/// What the status says of another process's call is the word of another clock. It makes a look worth while, because the
+/// session may be over, and decides nothing.
+#[test]
+fn a_look_is_made_when_the_status_says_that_it_decides_and_again_when_it_does() {
+    for suspended in [false, true] {
+        let bench = first_seen_in_doubt(suspended);
+        let after = |look_from: i64| {
+            let mut bench = bench.clone();
+            bench.look_from = Some(at(look_from));
+            bench
+        };
+        assert_eq!(after(230).waits_until(), Some(230));
+        assert_eq!(
+            after(900).waits_until(),
+            Some(260),
+            "a clock that is ahead holds back nothing"
+        );
+        let mut due = after(200);
+        due.looks_in_vain();
+        assert_eq!(due.waits_until(), Some(202), "it is repeated");
+        due.wait(2);
+        assert_eq!(due.step(), Step::Look);
+        due.looks(active());
+        assert_eq!(due.waits_until(), Some(260), "one that was answered is not");
+        due.now = at(260);
+        assert_eq!(due.step(), Step::Look);
+        due.looks(active()).record();
+        assert_eq!(due.outcome(), (!suspended).then_some(Outcome::DeadlineExceeded));
+        assert!(!suspended || matches!(due.step(), Step::Wait(_)));
+        // One that was answered counts from the instant on that the status says, and not before.
+        for (look_from, next) in [(200, 260), (201, 201)] {
+            let mut looked = after(look_from);
+            looked.looks(active());
+            assert_eq!(looked.waits_until(), Some(next), "{look_from}");
+        }
+    }
+}
+
+#[test]
+fn a_look_is_as_old_as_its_question() {
+    let slow = |answered: i64| {
+        let mut bench = first_seen_in_doubt(false);
+        bench.took = Duration::from_secs(9);
+        bench.now = at(answered);
+        bench.looks(active());
+        bench
+    };
+    assert_eq!(slow(268).step(), Step::Look, "it was asked for 59 s after the call");
+    assert!(matches!(slow(269).step(), Step::Record(Fact::Ended(_))));
 }

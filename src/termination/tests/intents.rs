@@ -53,6 +53,43 @@ fn somebody_else_s_intent_is_left_alone_for_20_seconds() {
     assert!(matches!(bench.step(), Step::Wait(_)));
 }
 
+/// The answers of looks are nine seconds on their way.
+#[test]
+fn a_slow_look_is_fresh_when_it_is_answered_and_tells_of_when_it_was_asked_for() {
+    let mut bench = Bench::new();
+    bench.took = Duration::from_secs(9);
+    bench.looks(active());
+    assert!(matches!(bench.step(), Step::Intend(_)));
+    let found = bench.intend().wait(3600).restart().clone();
+    let answered = |after: u64| {
+        let mut bench = found.clone();
+        bench.wait(after).looks(active());
+        bench.step()
+    };
+    assert_eq!(answered(8), Step::Look, "it was asked for before the intent was seen");
+    assert_eq!(answered(28), Step::Look, "19 s after the intent was seen");
+    assert!(matches!(answered(29), Step::Record(Fact::Abandoned { .. })));
+    bench.restart().wait(9).looks_in_vain();
+    assert!(
+        matches!(bench.step(), Step::Wait(_)),
+        "the pause counts from the answer"
+    );
+}
+
+/// Looks that failed before say nothing of an intent, and do not hold back the look that follows it at once.
+#[test]
+fn somebody_else_s_intent_is_looked_at_at_once_also_after_looks_that_failed() {
+    let mut bench = Bench::new();
+    for _ in 0..5 {
+        bench.looked(answer(Look::Failed(Failure::Unanswered), None, None));
+    }
+    bench.wait(1).intend();
+    bench.own = Own::None;
+    assert_eq!(bench.step(), Step::Look);
+    bench.looked(answer(Look::Failed(Failure::Unanswered), None, None));
+    assert!(matches!(bench.step(), Step::Wait(_)), "but not again at once");
+}
+
 #[test]
 fn somebody_else_s_intent_whose_session_is_gone_was_carried_out() {
     for at_once in [true, false] {
