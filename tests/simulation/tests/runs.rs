@@ -11,7 +11,7 @@ mod runs {
     /// Seeds beyond those that showed a mistake in a long run. Most were the oracle's: it took one order of what happens at
     /// the same instant for the only one, or knew too little of a connection that is replaced and of leases. Where the
     /// generator of plans changes, they are seeds like all others.
-    const FOUND: [(&str, &str); 19] = [
+    const FOUND: [(&str, &str); 20] = [
         (
             "90648",
             "the proof of a route was taken back by a process that began with an old list",
@@ -39,6 +39,10 @@ mod runs {
             "a look from right after another leader's call, whose clock was behind, told the same",
         ),
         ("69513", "oracle: a success and a failure at the same instant"),
+        (
+            "330073",
+            "oracle: the failure that opens the breaker, and another one, at the same instant",
+        ),
         ("74414", "oracle: the breaker of a connection that was created anew"),
         (
             "50489",

@@ -32,6 +32,8 @@ pub(super) struct Row {
     started: bool,
     /// When the last success left, and when it was heard.
     success: Option<(Duration, Duration)>,
+    /// When the failure was heard that filled it: of those that are heard at the same instant any may be that one.
+    filled: Option<Duration>,
 }
 
 /// Whether an answer can have spent a retry.
@@ -66,10 +68,14 @@ impl Row {
         match heard.told {
             told if told.fails() => {
                 self.failures += 1;
+                if self.failures == ROW {
+                    self.filled = Some(heard.at);
+                }
                 match (self.started, self.failures) {
                     _ if adrift => Spends::Maybe,
                     (true, 1) if all_answered && last_heard < heard.at => Spends::Surely,
                     (true, ..=ROW) => Spends::Maybe,
+                    (true, _) if self.filled == Some(heard.at) => Spends::Maybe,
                     _ => Spends::No,
                 }
             }
@@ -84,6 +90,7 @@ impl Row {
                     failures: 0,
                     started: true,
                     success: Some((left, heard.at)),
+                    filled: None,
                 };
                 // A refused look fails no object that may have ended its session: it is spent and looked at again.
                 match (operation, told) {
