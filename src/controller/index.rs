@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-pub use super::memory::{Holds, Memory, OwnIntent, SeenLook, Telling, Unanswered};
 use k8s_openapi::jiff::Timestamp;
 
+pub use super::memory::{Holds, Memory, OwnIntent, SeenLook, Telling, Unanswered};
 use super::{moments::retell, past::Past, versions::is_newer};
 use crate::{
     api::{ConnectionKind, GuestTermination, GuestTerminationStatus, WebhookState},

@@ -279,6 +279,7 @@ impl Pass<'_> {
                 context,
             });
             entry.memory.intent = None;
+            // At the socket; the fence, which dates it should no answer come, is a moment before.
             entry.memory.moments.sent(sent);
         }
         Flow::On
