@@ -251,8 +251,10 @@ async fn suspended_while_its_operator_was_down_its_open_call_is_looked_after_and
     assert_eq!(kstatus(&object), Kstatus::Current);
     tokio::time::sleep(seconds(7)).await;
     let looks = stage.asked(Operation::Observe, "guest");
+    // When no effect can follow is told by the status, and for sure by this process's own count: it depends on how long
+    // the restart took whether one look serves both.
     assert!(
-        (3..=4).contains(&looks),
+        (3..=5).contains(&looks),
         "before, on sight, when its time was up, and when no effect can follow: {looks}"
     );
     tokio::time::sleep(seconds(3)).await;
