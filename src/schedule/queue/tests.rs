@@ -266,6 +266,42 @@ fn a_guest_has_one_flight_though_its_connection_is_created_anew_or_another_term_
     assert_eq!(turns(&mut queue), ["d"]);
 }
 
+/// Two connections that are gone have a flight each for the same guest.
+#[test]
+fn a_guest_is_free_when_the_last_flight_of_former_lanes_for_it_is_over() {
+    let [first, second, new]: [ConnectionUid; 3] = ["first".into(), "second".into(), "new".into()];
+    let mut queue = queue();
+    let flying = |queue: &mut Queue, connection: &ConnectionUid| {
+        let lane = queue.connection(connection, LIMITS, at(0));
+        lane.report(&uid("x"), Operation::Observe, Health::Success, at(0));
+    };
+    let turns = |queue: &mut Queue| -> BTreeSet<String> {
+        std::iter::from_fn(|| queue.next(at(60)).map(|turn| turn.uid.to_string())).collect()
+    };
+    let these = |uids: &[&str]| -> BTreeSet<String> { uids.iter().map(|uid| (*uid).to_owned()).collect() };
+    for (name, connection, guest) in [
+        ("a", &first, "guest"),
+        ("b", &second, "guest"),
+        ("c", &first, "another"),
+    ] {
+        flying(&mut queue, connection);
+        queue.offer(&uid(name), connection, ask(guest));
+    }
+    assert_eq!(turns(&mut queue), these(&["a", "b", "c"]));
+    queue.remove_connection(&first);
+    queue.remove_connection(&second);
+    flying(&mut queue, &new);
+    queue.offer(&uid("d"), &new, ask("guest"));
+    queue.offer(&uid("e"), &new, ask("another"));
+    assert_eq!(turns(&mut queue), these(&[]));
+    queue.done(&uid("c"), 0, at(60));
+    assert_eq!(turns(&mut queue), these(&["e"]));
+    queue.done(&uid("a"), 0, at(60));
+    assert_eq!(turns(&mut queue), these(&[]), "b still flies");
+    queue.done(&uid("b"), 0, at(60));
+    assert_eq!(turns(&mut queue), these(&["d"]));
+}
+
 /// An own flight of the lane keeps its guest when a flight of a former lane for the same guest lands.
 #[test]
 fn who_lands_from_a_former_lane_frees_no_guest_of_another_ones() {
